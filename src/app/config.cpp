@@ -1,0 +1,241 @@
+#include "app/config.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <utility>
+
+#include "app/duration.h"
+#include "app/nearest.h"
+#include "base/task_group.h"
+
+namespace thaw {
+namespace {
+
+constexpr std::chrono::seconds kAdvisoryTimeout{60};
+constexpr int64_t kMostThreads = 256;
+
+// The configuration while it is put together.
+struct Draft {
+  Config config;
+  bool timeout_named = false;
+};
+
+Error expected(std::string_view what) { return {Code::invalid, fmt::format("expected {}", what)}; }
+
+// --- values
+
+Result<std::string> text_of(const SettingValue& value) {
+  const auto* text = std::get_if<std::string>(&value);
+  if (text == nullptr) return expected("a text in quotes");
+  if (text->find('\0') != std::string::npos) return expected("a text without a NUL");
+  return *text;
+}
+
+Result<bool> switch_of(const SettingValue& value) {
+  if (const auto* flag = std::get_if<bool>(&value)) return *flag;
+  if (const auto* text = std::get_if<std::string>(&value)) {
+    for (const char* yes : {"on", "true", "yes", "1"}) {
+      if (*text == yes) return true;
+    }
+    for (const char* no : {"off", "false", "no", "0"}) {
+      if (*text == no) return false;
+    }
+  }
+  return expected("\"on\" or \"off\"");
+}
+
+Result<int64_t> integer_of(const SettingValue& value, int64_t least, int64_t most) {
+  const auto* number = std::get_if<int64_t>(&value);
+  if (number == nullptr || *number < least || *number > most) {
+    return expected(fmt::format("a whole number from {} to {}", least, most));
+  }
+  return *number;
+}
+
+Result<double> share_of(const SettingValue& value) {
+  double number = -1;
+  if (const auto* real = std::get_if<double>(&value)) number = *real;
+  if (const auto* integer = std::get_if<int64_t>(&value)) number = static_cast<double>(*integer);
+  if (!(number >= 0 && number <= 1)) return expected("a share from 0 to 1, like 0.5");
+  return number;
+}
+
+// --- settings
+
+Result<> set_store(Draft& draft, const SettingValue& value) {
+  THAW_ASSIGN(draft.config.store, text_of(value));
+  if (draft.config.store->empty()) return expected("the URL or directory of a store");
+  return {};
+}
+
+Result<> set_timeout(Draft& draft, const SettingValue& value) {
+  const auto* text = std::get_if<std::string>(&value);
+  if (text == nullptr) return expected("a duration in quotes, like \"30s\"");
+  draft.timeout_named = true;
+  draft.config.timeout_ms.reset();
+  if (*text == "none") return {};
+  THAW_ASSIGN(draft.config.timeout_ms, parse_duration(*text));
+  return {};
+}
+
+Result<> set_log_level(Draft& draft, const SettingValue& value) {
+  using log::Level;
+  constexpr std::pair<const char*, Level> kLevels[] = {{"debug", Level::debug},
+                                                       {"info", Level::info},
+                                                       {"warning", Level::warning},
+                                                       {"error", Level::error},
+                                                       {"off", Level::off}};
+  if (const auto* text = std::get_if<std::string>(&value)) {
+    for (const auto& [name, level] : kLevels) {
+      if (*text != name) continue;
+      draft.config.log_level = level;
+      return {};
+    }
+  }
+  return expected("\"debug\", \"info\", \"warning\", \"error\" or \"off\"");
+}
+
+Result<> set_unchanged_by(Draft& draft, const SettingValue& value) {
+  const auto* text = std::get_if<std::string>(&value);
+  if (text != nullptr && *text == "all") {
+    draft.config.unchanged_by = UnchangedBy::all;
+  } else if (text != nullptr && *text == "content") {
+    draft.config.unchanged_by = UnchangedBy::content;
+  } else {
+    return expected("\"all\" or \"content\"");
+  }
+  return {};
+}
+
+Result<> set_compression_level(Draft& draft, const SettingValue& value) {
+  THAW_ASSIGN(const int64_t level, integer_of(value, 1, 19));
+  draft.config.compression_level = static_cast<int>(level);
+  return {};
+}
+
+Result<> set_accept_after_refusals(Draft& draft, const SettingValue& value) {
+  THAW_ASSIGN(const int64_t count, integer_of(value, 0, 1'000'000));
+  draft.config.policy.accept_after_refusals = static_cast<uint32_t>(count);
+  return {};
+}
+
+Result<> set_shrink_below(Draft& draft, const SettingValue& value) {
+  THAW_ASSIGN(draft.config.policy.shrink_below, share_of(value));
+  return {};
+}
+
+Result<> set_threads(Draft& draft, const SettingValue& value) {
+  THAW_ASSIGN(const int64_t count, integer_of(value, 1, kMostThreads));
+  draft.config.threads = static_cast<unsigned>(count);
+  return {};
+}
+
+template <auto Member>
+Result<> set_switch(Draft& draft, const SettingValue& value) {
+  THAW_ASSIGN(draft.config.*Member, switch_of(value));
+  return {};
+}
+
+template <auto Member>
+Result<> set_policy_switch(Draft& draft, const SettingValue& value) {
+  THAW_ASSIGN(draft.config.policy.*Member, switch_of(value));
+  return {};
+}
+
+struct Known {
+  const char* name;
+  Result<> (*set)(Draft&, const SettingValue&);
+};
+
+constexpr Known kKnown[] = {
+    {"store", set_store},
+    {"timeout", set_timeout},
+    {"advisory", set_switch<&Config::advisory>},
+    {"log_level", set_log_level},
+    {"stat_cache", set_switch<&Config::stat_cache>},
+    {"save.compression_level", set_compression_level},
+    {"save.unchanged_by", set_unchanged_by},
+    {"policy.allow_empty", set_policy_switch<&Policy::allow_empty>},
+    {"policy.allow_shrink", set_policy_switch<&Policy::allow_shrink>},
+    {"policy.shrink_below", set_shrink_below},
+    {"policy.accept_after_refusals", set_accept_after_refusals},
+    {"limits.threads", set_threads},
+};
+
+Result<> apply(Draft& draft, const Setting& setting) {
+  for (const Known& known : kKnown) {
+    if (setting.name != known.name) continue;
+    return known.set(draft, setting.value).within(setting.name).within(setting.where);
+  }
+  return Error(Code::invalid,
+               fmt::format("{}: unknown setting \"{}\"{}", setting.where, setting.name,
+                           did_you_mean(setting.name, setting_names())));
+}
+
+Result<> apply_all(Draft& draft, const std::vector<Setting>& settings) {
+  for (const Setting& setting : settings) THAW_CHECK(apply(draft, setting));
+  return {};
+}
+
+// --- sources
+
+Result<std::vector<Setting>> settings_of_file(const ConfigSources& sources,
+                                              const Environment& environment,
+                                              const Locations& locations) {
+  std::optional<std::string> named = sources.file;
+  const char* named_by = "--config";
+  if (!named) {
+    named = environment("THAW_CONFIG");
+    named_by = "THAW_CONFIG";
+  }
+  if (named) {
+    auto text = read_config_source(*named);
+    if (!text) return std::move(text).error().within(named_by);
+    return settings_of_toml(*text, *named);
+  }
+  for (const std::string& path : locations.config_files) {
+    auto text = read_config_source(path);
+    if (text) return settings_of_toml(*text, path);
+    if (text.error().code() != Code::not_found) return std::move(text).error();
+  }
+  return std::vector<Setting>();
+}
+
+std::vector<Setting> settings_of_environment(const Environment& environment) {
+  std::vector<Setting> settings;
+  for (const auto& [variable, name] :
+       {std::pair("THAW_STORE", "store"), std::pair("THAW_ADVISORY", "advisory")}) {
+    if (auto value = environment(variable)) settings.push_back({name, *std::move(value), variable});
+  }
+  return settings;
+}
+
+}  // namespace
+
+std::vector<std::string> setting_names() {
+  std::vector<std::string> names;
+  for (const Known& known : kKnown) names.emplace_back(known.name);
+  return names;
+}
+
+Result<Config> load_config(const ConfigSources& sources, const Environment& environment,
+                           const Locations& locations) {
+  Draft draft;
+  draft.config.threads = usable_cores();
+  THAW_ASSIGN(const auto from_file, settings_of_file(sources, environment, locations));
+  THAW_CHECK(apply_all(draft, from_file));
+  THAW_CHECK(apply_all(draft, settings_of_environment(environment)));
+  if (sources.json) {
+    auto text = read_config_source(*sources.json);
+    if (!text) return std::move(text).error().within("--config-json");
+    THAW_ASSIGN(const auto from_json, settings_of_json(*text, *sources.json));
+    THAW_CHECK(apply_all(draft, from_json));
+  }
+  THAW_CHECK(apply_all(draft, sources.flags));
+  // What helps must not hold up for ever what it helps.
+  if (draft.config.advisory && !draft.timeout_named) draft.config.timeout_ms = kAdvisoryTimeout;
+  return std::move(draft.config);
+}
+
+}  // namespace thaw

@@ -1,0 +1,50 @@
+// The configuration: what flags, JSON, environment and file say together, over the defaults.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "app/environment.h"
+#include "app/locations.h"
+#include "app/settings.h"
+#include "base/log.h"
+#include "base/result.h"
+#include "snapshot/policy.h"
+#include "snapshot/save.h"
+
+namespace thaw {
+
+// A plain value.
+struct Config {
+  std::optional<std::string> store;  // as it was written; empty: nobody named one
+  std::optional<std::chrono::milliseconds> timeout_ms;  // of a whole command; empty: none
+  bool advisory = false;
+  log::Level log_level = log::Level::warning;
+  int compression_level = 3;
+  UnchangedBy unchanged_by = UnchangedBy::all;
+  Policy policy;
+  unsigned threads = 1;
+  bool stat_cache = true;
+};
+
+// What names configuration, beside the environment.
+struct ConfigSources {
+  std::optional<std::string> file;  // --config
+  std::optional<std::string> json;  // --config-json: a path, or fd:N
+  std::vector<Setting> flags;       // named as in the file
+};
+
+// Precedence: flag, JSON, environment (THAW_STORE, THAW_ADVISORY), file, default. The file is
+// --config, else THAW_CONFIG, else the first of `locations.config_files` that exists; a named one
+// must exist. Every source is checked whole, also where a higher one overrides it. All errors are
+// the user's to mend, whatever their code.
+Result<Config> load_config(const ConfigSources& sources, const Environment& environment,
+                           const Locations& locations);
+
+// The name of every setting, as in the file.
+std::vector<std::string> setting_names();
+
+}  // namespace thaw

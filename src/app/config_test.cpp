@@ -1,0 +1,215 @@
+#include "app/config.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "app/open_store.h"
+#include "support/result_check.h"
+#include "support/temp_dir.h"
+
+namespace thaw::test {
+namespace {
+
+using std::chrono::milliseconds;
+using Variables = std::map<std::string, std::string>;
+
+// A configuration in the making, with a folder for its files.
+class ConfigTest : public ::testing::Test {
+ protected:
+  ConfigTest() {
+    locations_.config_files = {folder_.path_of("user.toml"), folder_.path_of("etc.toml")};
+  }
+
+  Result<Config> load() {
+    return load_config(
+        sources_,
+        [this](const char* name) -> std::optional<std::string> {
+          const auto found = variables_.find(name);
+          if (found == variables_.end()) return std::nullopt;
+          return found->second;
+        },
+        locations_);
+  }
+  // The text of the error.
+  std::string fault() {
+    const auto config = load();
+    return config ? "no fault" : config.error().text();
+  }
+  std::string write(const char* name, std::string_view text) {
+    write_text(folder_.path_of(name), text);
+    return folder_.path_of(name);
+  }
+  void flag(const char* name, SettingValue value) {
+    sources_.flags.push_back({name, std::move(value), "--flag"});
+  }
+
+  const TempDir folder_;
+  ConfigSources sources_;
+  Variables variables_;
+  Locations locations_;
+};
+
+TEST_F(ConfigTest, Defaults) {
+  const auto config = load();
+  ASSERT_TRUE(is_ok(config));
+  EXPECT_EQ(config->store, std::nullopt);
+  EXPECT_EQ(config->timeout_ms, std::nullopt);
+  EXPECT_FALSE(config->advisory);
+  EXPECT_EQ(config->log_level, log::Level::warning);
+  EXPECT_EQ(config->compression_level, 3);
+  EXPECT_EQ(config->unchanged_by, UnchangedBy::all);
+  EXPECT_FALSE(config->policy.allow_empty);
+  EXPECT_EQ(config->policy.shrink_below, 0.5);
+  EXPECT_GE(config->threads, 1U);
+  EXPECT_TRUE(config->stat_cache);
+}
+
+TEST_F(ConfigTest, EverySettingOfAFile) {
+  sources_.file = write("c.toml", R"(
+store = "/s"
+timeout = "1m30s"
+advisory = true
+log_level = "debug"
+stat_cache = "off"
+[save]
+compression_level = 9
+unchanged_by = "content"
+[policy]
+allow_empty = true
+allow_shrink = true
+shrink_below = 0.25
+accept_after_refusals = 7
+[limits]
+threads = 5
+)");
+  const auto config = load();
+  ASSERT_TRUE(is_ok(config));
+  EXPECT_EQ(config->store, "/s");
+  EXPECT_EQ(config->timeout_ms, milliseconds(90'000));
+  EXPECT_TRUE(config->advisory);
+  EXPECT_EQ(config->log_level, log::Level::debug);
+  EXPECT_FALSE(config->stat_cache);
+  EXPECT_EQ(config->compression_level, 9);
+  EXPECT_EQ(config->unchanged_by, UnchangedBy::content);
+  EXPECT_TRUE(config->policy.allow_empty);
+  EXPECT_TRUE(config->policy.allow_shrink);
+  EXPECT_EQ(config->policy.shrink_below, 0.25);
+  EXPECT_EQ(config->policy.accept_after_refusals, 7U);
+  EXPECT_EQ(config->threads, 5U);
+}
+
+// Each source in turn is taken away, the highest first.
+TEST_F(ConfigTest, PrecedenceOfTheStore) {
+  write("etc.toml", "store = \"/etc-file\"");
+  write("user.toml", "store = \"/user-file\"");
+  variables_["THAW_CONFIG"] = write("env.toml", "store = \"/env-file\"");
+  sources_.file = write("flag.toml", "store = \"/flag-file\"");
+  variables_["THAW_STORE"] = "/env";
+  sources_.json = write("c.json", R"({"store": "/json"})");
+  flag("store", "/flag");
+
+  EXPECT_EQ(load()->store, "/flag");
+  sources_.flags.clear();
+  EXPECT_EQ(load()->store, "/json");
+  sources_.json.reset();
+  EXPECT_EQ(load()->store, "/env");
+  variables_.erase("THAW_STORE");
+  EXPECT_EQ(load()->store, "/flag-file");
+  sources_.file.reset();
+  EXPECT_EQ(load()->store, "/env-file");
+  variables_.erase("THAW_CONFIG");
+  EXPECT_EQ(load()->store, "/user-file");
+  locations_.config_files.erase(locations_.config_files.begin());
+  EXPECT_EQ(load()->store, "/etc-file");
+  locations_.config_files.clear();
+  EXPECT_EQ(load()->store, std::nullopt);
+}
+
+TEST_F(ConfigTest, OneFileIsReadNotTwo) {
+  write("etc.toml", "timeout = \"5s\"");
+  write("user.toml", "store = \"/user-file\"");
+  EXPECT_EQ(load()->timeout_ms, std::nullopt);
+}
+
+TEST_F(ConfigTest, Advisory) {
+  variables_["THAW_ADVISORY"] = "1";
+  EXPECT_TRUE(load()->advisory);
+  EXPECT_EQ(load()->timeout_ms, milliseconds(60'000));
+  flag("timeout", "none");
+  EXPECT_EQ(load()->timeout_ms, std::nullopt);
+  flag("timeout", "5s");
+  EXPECT_EQ(load()->timeout_ms, milliseconds(5000));
+  variables_["THAW_ADVISORY"] = "off";
+  EXPECT_FALSE(load()->advisory);
+  flag("advisory", true);
+  EXPECT_TRUE(load()->advisory);
+  variables_["THAW_ADVISORY"] = "maybe";
+  EXPECT_EQ(fault(), "THAW_ADVISORY: advisory: expected \"on\" or \"off\"");
+}
+
+TEST_F(ConfigTest, NamedFilesMustExist) {
+  sources_.file = folder_.path_of("none.toml");
+  EXPECT_NE(fault().find("--config: "), std::string::npos);
+  sources_.file.reset();
+  variables_["THAW_CONFIG"] = folder_.path_of("none.toml");
+  EXPECT_NE(fault().find("THAW_CONFIG: "), std::string::npos);
+  variables_.clear();
+  sources_.json = folder_.path_of("none.json");
+  EXPECT_NE(fault().find("--config-json: "), std::string::npos);
+}
+
+TEST_F(ConfigTest, UnknownNamesAreRefusedWithTheirPlace) {
+  sources_.file = write("c.toml", "store = \"/s\"\n[policy]\nalow_empty = true\n");
+  EXPECT_EQ(fault(), *sources_.file +
+                         ":3: unknown setting \"policy.alow_empty\"; did you mean "
+                         "\"policy.allow_empty\"?");
+  sources_.file.reset();
+  sources_.json = write("c.json", R"({"colour": "red"})");
+  EXPECT_EQ(fault(), *sources_.json + ": unknown setting \"colour\"");
+}
+
+TEST_F(ConfigTest, WrongValuesAreRefused) {
+  for (const char* text :
+       {"store = \"\"", "store = 3", "timeout = 30", "timeout = \"30\"", "advisory = 1",
+        "log_level = \"loud\"", "stat_cache = \"perhaps\"", "[save]\ncompression_level = 0",
+        "[save]\ncompression_level = 20", "[save]\ncompression_level = 3.5",
+        "[save]\nunchanged_by = \"size\"", "[policy]\nshrink_below = 1.5",
+        "[policy]\nshrink_below = nan", "[policy]\nshrink_below = \"half\"",
+        "[policy]\naccept_after_refusals = -1", "[limits]\nthreads = 0",
+        "[limits]\nthreads = 100000", "limits = 3", "[store]\nx = 1"}) {
+    sources_.file = write("c.toml", text);
+    EXPECT_TRUE(fails_with(Code::invalid, load())) << text;
+    // Also where a higher source says otherwise.
+    flag("store", "/s");
+    EXPECT_FALSE(load().ok()) << text;
+  }
+}
+
+TEST_F(ConfigTest, ValuesAreNotRepeatedInMessages) {
+  sources_.json = write("c.json", R"({"log_level": "sesame"})");
+  EXPECT_EQ(fault().find("sesame"), std::string::npos) << fault();
+}
+
+TEST(OpenStoreTest, NamesTheStackAndTheDirectory) {
+  const TempDir folder;
+  Config config;
+  Locations locations;
+  locations.store = folder.path_of("embedded");
+  const auto embedded = open_store(config, locations);
+  ASSERT_TRUE(is_ok(embedded));
+  EXPECT_EQ(embedded->store->describe(),
+            "metered over retrying over disk(" + folder.path_of("embedded") + ")");
+  EXPECT_EQ(embedded->local_path, folder.path_of("embedded"));
+
+  config.store = "file://" + folder.path_of("x/../named/");
+  const auto named = open_store(config, locations);
+  ASSERT_TRUE(is_ok(named));
+  EXPECT_EQ(named->local_path, folder.path_of("named"));
+
+  config.store = "s3://bucket/x";
+  EXPECT_TRUE(fails_with(Code::invalid, open_store(config, locations)));
+}
+
+}  // namespace
+}  // namespace thaw::test

@@ -1,0 +1,28 @@
+// From a configured name to a store: the only place that names concrete backends and decorators.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "app/config.h"
+#include "app/locations.h"
+#include "object/metered.h"
+#include "object/store.h"
+
+namespace thaw {
+
+// Move-only; the store counts into the meter, so they go together.
+struct OpenedStore {
+  std::unique_ptr<StoreMeter> meter;
+  std::unique_ptr<ObjectStore> store;
+  // The directory that it is on this machine, absolute and without symbolic links; empty when it is
+  // not a directory here. Save skips it, restore protects it.
+  std::optional<std::string> local_path;
+};
+
+// The store that the configuration names, else the embedded one. Touches nothing: a store comes to
+// be at its first put.
+Result<OpenedStore> open_store(const Config& config, const Locations& locations);
+
+}  // namespace thaw

@@ -1,0 +1,155 @@
+#include "app/settings.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <toml++/toml.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "base/fd.h"
+
+namespace thaw {
+namespace {
+
+// A document of our few keys has no use for more; it bounds the recursion here.
+constexpr int kDeepest = 8;
+
+std::string joined(const std::string& section, std::string_view key) {
+  return section.empty() ? std::string(key) : fmt::format("{}.{}", section, key);
+}
+
+Error unusable(const std::string& where, const std::string& name, std::string_view type) {
+  return {Code::invalid, fmt::format("{}: \"{}\" is {}, which no setting is", where, name, type)};
+}
+
+Error too_deep(const std::string& where) {
+  return {Code::invalid, where + ": sections are nested too deeply"};
+}
+
+// --- TOML
+
+Result<> collect(const toml::table& table, const std::string& section, const std::string& origin,
+                 int depth, std::vector<Setting>& settings) {
+  for (const auto& [key, node] : table) {
+    const std::string where = fmt::format("{}:{}", origin, key.source().begin.line);
+    const std::string name = joined(section, key.str());
+    if (const auto* inner = node.as_table()) {
+      if (depth == kDeepest) return too_deep(where);
+      THAW_CHECK(collect(*inner, name, origin, depth + 1, settings));
+    } else if (const auto* flag = node.as_boolean()) {
+      settings.push_back({name, flag->get(), where});
+    } else if (const auto* integer = node.as_integer()) {
+      settings.push_back({name, integer->get(), where});
+    } else if (const auto* real = node.as_floating_point()) {
+      settings.push_back({name, real->get(), where});
+    } else if (const auto* text = node.as_string()) {
+      settings.push_back({name, text->get(), where});
+    } else {
+      return unusable(where, name, node.is_array() ? "a list" : "a date or time");
+    }
+  }
+  return {};
+}
+
+// --- JSON
+
+using Json = nlohmann::json;
+
+Result<> collect(const Json& object, const std::string& section, const std::string& origin,
+                 int depth, std::vector<Setting>& settings) {
+  for (const auto& [key, value] : object.items()) {
+    const std::string name = joined(section, key);
+    if (value.is_object()) {
+      if (depth == kDeepest) return too_deep(origin);
+      THAW_CHECK(collect(value, name, origin, depth + 1, settings));
+    } else if (value.is_boolean()) {
+      settings.push_back({name, value.get<bool>(), origin});
+    } else if (value.is_number_integer()) {
+      // What is out of the signed range is out of every setting's.
+      const bool too_large = value.is_number_unsigned() &&
+                             value.get<uint64_t>() > uint64_t{std::numeric_limits<int64_t>::max()};
+      settings.push_back(
+          {name, too_large ? std::numeric_limits<int64_t>::max() : value.get<int64_t>(), origin});
+    } else if (value.is_number_float()) {
+      settings.push_back({name, value.get<double>(), origin});
+    } else if (value.is_string()) {
+      settings.push_back({name, value.get<std::string>(), origin});
+    } else if (!value.is_null()) {
+      return unusable(origin, name, "a list");
+    }
+  }
+  return {};
+}
+
+// --- sources
+
+Result<std::string> read_descriptor(int number, const std::string& source) {
+  const UniqueFd fd(::fcntl(number, F_DUPFD_CLOEXEC, 0));
+  if (!fd.valid()) return errno_error(errno, "read " + source);
+  std::string text;
+  char piece[4096];
+  while (true) {
+    const ssize_t n = ::read(fd.get(), piece, sizeof piece);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return errno_error(errno, "read " + source);
+    if (n == 0) return text;
+    text.append(piece, static_cast<size_t>(n));
+    if (text.size() > kConfigBytes) {
+      return Error(Code::exhausted, source + " has more than the limit of 1 MiB");
+    }
+  }
+}
+
+}  // namespace
+
+Result<std::vector<Setting>> settings_of_toml(std::string_view text, const std::string& origin) {
+  std::vector<Setting> settings;
+  // Debian's shared toml++ is built to throw; nothing of that leaves this function.
+  try {
+    const toml::table table = toml::parse(text, origin);
+    THAW_CHECK(collect(table, "", origin, 0, settings));
+  } catch (const toml::parse_error& fault) {
+    return Error(Code::invalid,
+                 fmt::format("{}:{}: {}", origin, fault.source().begin.line, fault.description()));
+  } catch (const std::exception& fault) {
+    return Error(Code::invalid, fmt::format("{}: {}", origin, fault.what()));
+  }
+  return settings;
+}
+
+Result<std::vector<Setting>> settings_of_json(std::string_view text, const std::string& origin) {
+  std::vector<Setting> settings;
+  try {
+    const Json document = Json::parse(text);
+    if (!document.is_object()) return Error(Code::invalid, origin + ": no JSON object");
+    THAW_CHECK(collect(document, "", origin, 0, settings));
+  } catch (const Json::parse_error& fault) {
+    // Its own text quotes what was read, which may be a secret.
+    return Error(Code::invalid, fmt::format("{}: no valid JSON at byte {}", origin, fault.byte));
+  } catch (const Json::exception&) {
+    return Error(Code::invalid, origin + ": no valid JSON");
+  }
+  return settings;
+}
+
+Result<std::string> read_config_source(const std::string& source) {
+  constexpr std::string_view kDescriptor = "fd:";
+  if (source.starts_with(kDescriptor)) {
+    const char* first = source.data() + kDescriptor.size();
+    const char* last = source.data() + source.size();
+    int number = -1;
+    const auto [end, fault] = std::from_chars(first, last, number);
+    if (fault != std::errc() || end != last || number < 0) {
+      return Error(Code::invalid, "\"" + source + "\" is no descriptor: write fd:N, like fd:3");
+    }
+    return read_descriptor(number, source);
+  }
+  THAW_ASSIGN(const ByteVector bytes, read_file(source, kConfigBytes));
+  return std::string(as_text(bytes.view()));
+}
+
+}  // namespace thaw

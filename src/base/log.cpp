@@ -1,0 +1,40 @@
+#include "base/log.h"
+
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+namespace thaw::log {
+namespace {
+
+spdlog::logger& logger() {
+  // Leaked on purpose: threads may still log while static objects are destroyed.
+  static spdlog::logger& one = *[] {
+    auto* made = new spdlog::logger("thaw", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+    made->set_pattern("thaw: %l: %v");
+    made->set_level(spdlog::level::warn);
+    made->flush_on(spdlog::level::warn);
+    return made;
+  }();
+  return one;
+}
+
+spdlog::level::level_enum to_spdlog(Level level) {
+  switch (level) {
+    case Level::debug: return spdlog::level::debug;
+    case Level::info: return spdlog::level::info;
+    case Level::warning: return spdlog::level::warn;
+    case Level::error: return spdlog::level::err;
+    case Level::off: return spdlog::level::off;
+  }
+  return spdlog::level::off;
+}
+
+}  // namespace
+
+void set_level(Level level) { logger().set_level(to_spdlog(level)); }
+bool enabled(Level level) { return logger().should_log(to_spdlog(level)); }
+void write(Level level, std::string_view line) {
+  logger().log(to_spdlog(level), spdlog::string_view_t(line.data(), line.size()));
+}
+
+}  // namespace thaw::log

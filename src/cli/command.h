@@ -1,0 +1,52 @@
+// Command: what one word of the command line does. One file each.
+#pragma once
+
+#include <CLI/App.hpp>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "app/config.h"
+#include "app/locations.h"
+#include "app/open_store.h"
+#include "base/context.h"
+#include "base/result.h"
+#include "cli/outcome.h"
+#include "snapshot/progress.h"
+
+namespace thaw::cli {
+
+// What a command works with. Outlives its run.
+struct Session {
+  const Context& context;
+  const Config& config;
+  const Locations& locations;
+  OpenedStore& opened;
+  Progress& progress;
+
+  ObjectStore& store() const { return *opened.store; }
+  uint64_t requests() const { return opened.meter->requests(); }
+};
+
+// Used once, by one thread: declared, parsed into, checked, run.
+class Command {
+ public:
+  virtual ~Command() = default;
+  // Adds the subcommand; parsing writes into this object.
+  virtual CLI::App& declare(CLI::App& parent) = 0;
+  // Turns words into values. Touches nothing; every error is wrong usage.
+  virtual Result<> check() = 0;
+  // What it works on, for messages: "site/shop@3".
+  virtual std::string subject() const = 0;
+  virtual Outcome run(Session& session) = 0;
+};
+
+std::unique_ptr<Command> make_save();
+std::unique_ptr<Command> make_restore();
+std::unique_ptr<Command> make_ls();
+std::unique_ptr<Command> make_inspect();
+std::unique_ptr<Command> make_diff();
+std::unique_ptr<Command> make_rm();
+std::unique_ptr<Command> make_verify();
+
+}  // namespace thaw::cli

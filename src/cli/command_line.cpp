@@ -1,0 +1,249 @@
+#include "cli/command_line.h"
+
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <algorithm>
+#include <utility>
+
+#include "app/nearest.h"
+#include "base/version.h"
+#include "cli/choice.h"
+#include "cli/completion.h"
+#include "cli/text.h"
+
+namespace thaw::cli {
+namespace {
+
+constexpr const char* kDescription =
+    R"(thaw freezes a directory into a deduplicated, verified snapshot on a store,
+and thaws it somewhere else.
+
+  thaw save KEY DIR       keep DIR as the next generation of KEY
+  thaw restore KEY DIR    make DIR from the newest generation of KEY)";
+
+constexpr const char* kFooter =
+    R"(`thaw COMMAND --help` shows a command's options and examples. Global options may stand before or after
+the command.
+
+Store: file:///path or a path; without any, $XDG_DATA_HOME/thaw/store (~/.local/share/thaw/store).
+
+Environment:
+  THAW_STORE      the store, where --store is not given
+  THAW_CONFIG     the configuration file, where --config is not given
+  THAW_ADVISORY   1: as --advisory
+
+Configuration (TOML): --config FILE, else $XDG_CONFIG_HOME/thaw/thaw.toml, else /etc/thaw/thaw.toml.
+A flag stands over --config-json, that over the environment, that over the file.
+  store, timeout, advisory, log_level, stat_cache
+  [save] compression_level, unchanged_by
+  [policy] allow_empty, allow_shrink, shrink_below, accept_after_refusals
+  [limits] threads
+
+Exit codes (0 for 1, 3 and 4 under --advisory; the result then says what happened):
+  0  done, also when nothing had changed      3  miss: no such key or generation
+  1  failed, or stopped by a signal           4  refused: empty, shrunken, busy, no room
+  2  wrong usage or configuration
+
+With --json, standard output is exactly one JSON object; bytes of names that are not UTF-8 are replaced
+in it by U+FFFD.)";
+
+constexpr const char* kCommands = "Commands";
+
+// CLI11's own, without what it says twice.
+class Formatter final : public CLI::Formatter {
+ public:
+  Formatter() {
+    column_width(34);
+    label("SUBCOMMAND", "COMMAND");
+    label("Positionals", "Arguments");
+  }
+
+  std::string make_option_opts(const CLI::Option* option) const override {
+    if (option->get_positional() || option->get_items_expected_max() == 0) return "";
+    return " " + option->get_type_name();
+  }
+
+  std::string make_description(const CLI::App* app) const override {
+    return app->get_description() + "\n\n";
+  }
+
+  std::string make_footer(const CLI::App* app) const override {
+    std::string footer = CLI::Formatter::make_footer(app);
+    if (app->get_parent() != nullptr) footer += "\nGlobal options: see `thaw --help`.\n";
+    return footer;
+  }
+};
+
+// As in "--store", which is how people write it.
+std::vector<std::string> option_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app.get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  return names;
+}
+
+std::vector<std::string> command_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::App* each : app.get_subcommands({})) names.push_back(each->get_name());
+  return names;
+}
+
+Outcome help_of(std::string text) {
+  Outcome outcome;
+  outcome.fields["help"] = text;
+  outcome.listing = std::move(text);
+  return outcome;
+}
+
+// Known before parsing, for wrong usage is answered in JSON too.
+bool asks_for_json(const std::vector<std::string>& arguments) {
+  const auto end = std::find(arguments.begin(), arguments.end(), "--");
+  return std::find(arguments.begin(), end, "--json") != end;
+}
+
+}  // namespace
+
+CommandLine::CommandLine() : app_(kDescription, "thaw") {
+  app_.formatter(std::make_shared<Formatter>());
+  app_.footer(kFooter);
+  app_.set_help_flag("-h,--help", "Show this and exit");
+  app_.set_version_flag("--version", std::string("thaw ") + kVersion, "Show the version and exit");
+  // Exactly one, so that further words are never taken for a command: a key may be named "save".
+  app_.require_subcommand(1);
+  app_.fallthrough();
+  declare_global_options();
+  for (const auto& make :
+       {make_save, make_restore, make_ls, make_inspect, make_diff, make_rm, make_verify}) {
+    declare(make());
+  }
+  declare_completion();
+}
+
+void CommandLine::declare_global_options() {
+  // So that a wrapper's defaults can be overridden by what is added to its command line.
+  app_.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  app_.add_option("--store", store_, "Where snapshots live")->type_name("URL");
+  app_.add_option("--config", config_, "Read this configuration file")->type_name("FILE");
+  app_.add_option("--config-json", config_json_, "Read settings as JSON too, over the environment")
+      ->type_name("FILE|fd:N");
+  app_.add_flag("--json", json_, "Print the result as one JSON object");
+  app_.add_option("--timeout", timeout_, "Give up after this long: 30s, 5m; none (the default)")
+      ->type_name("TIME");
+  app_.add_flag("--advisory", advisory_,
+                "What fails, misses or is refused exits with 0; at most 60 s");
+  app_.add_flag("-v,--verbose", verbose_, "Say more of what is done; -vv: much more");
+  app_.add_flag("-q,--quiet", quiet_, "Say nothing but errors; no progress, no summary");
+  app_.add_flag("--stats", stats_, "Say what was asked of the store, on standard error");
+  app_.add_flag("--no-stat-cache", no_stat_cache_, "Neither use nor fill the stat cache");
+  app_.add_option("--threads", threads_, "Use so many threads (default: all cores)")
+      ->type_name("N");
+  app_.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::Throw);
+}
+
+void CommandLine::declare(std::unique_ptr<Command> command) {
+  CLI::App& app = command->declare(app_);
+  app.group(kCommands);
+  declared_.push_back({&app, std::move(command)});
+}
+
+void CommandLine::declare_completion() {
+  completion_ = app_.add_subcommand("completion", "Print a completion script for a shell");
+  completion_->footer(R"(Examples:
+  source <(thaw completion bash)
+  thaw completion zsh > "${fpath[1]}/_thaw")");
+  add_choice(*completion_, "SHELL", shell_, {"bash", "zsh"}, "The shell")->required();
+  completion_->group(kCommands);
+}
+
+std::optional<Outcome> CommandLine::parse(const std::vector<std::string>& arguments) {
+  json_ = asks_for_json(arguments);
+  try {
+    // CLI11 takes them from the back.
+    app_.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+  } catch (const CLI::CallForVersion&) {
+    Outcome outcome;
+    outcome.fields["version"] = kVersion;
+    outcome.listing = std::string("thaw ") + kVersion + '\n';
+    return outcome;
+  } catch (const CLI::CallForHelp&) {
+    return help_of(app_.help());  // the command's, if there is one
+  } catch (const CLI::ParseError& fault) {
+    return refused(fault, arguments);
+  }
+  if (completion_->parsed()) {
+    Outcome outcome;
+    outcome.listing = shell_ == "zsh" ? zsh_completion(app_) : bash_completion(app_);
+    outcome.fields["script"] = outcome.listing;
+    return outcome;
+  }
+  for (const Declared& each : declared_) {
+    if (!each.app->parsed()) continue;
+    chosen_ = each.command.get();
+    chosen_name_ = each.app->get_name();
+  }
+  auto checked = chosen_->check();
+  if (!checked) return wrong_usage(checked.error().text(), "thaw " + chosen_name_ + " --help");
+  return std::nullopt;
+}
+
+Outcome CommandLine::refused(const CLI::ParseError& fault,
+                             const std::vector<std::string>& arguments) const {
+  const auto chosen = app_.get_subcommands();
+  if (chosen.empty()) {
+    if (arguments.empty() || app_.remaining().empty())
+      return wrong_usage("name a command", "thaw --help");
+    return unexpected_word();
+  }
+  const CLI::App& app = *chosen.front();
+  const std::string hint = "thaw " + app.get_name() + " --help";
+  if (dynamic_cast<const CLI::ExtrasError*>(&fault) != nullptr) {
+    const auto extras = app_.remaining(true);
+    const std::string word = extras.empty() ? "" : extras.front();
+    if (!word.starts_with('-') || word == "-") {
+      return wrong_usage("one word too many: \"" + word + '"', hint);
+    }
+    auto names = option_names(app);
+    for (std::string& name : option_names(app_)) names.push_back(std::move(name));
+    return wrong_usage("unknown option " + word + did_you_mean(word, names), hint);
+  }
+  return wrong_usage(fault.what(), hint);
+}
+
+// The first word that is no option of ours: where no command was recognized.
+Outcome CommandLine::unexpected_word() const {
+  const auto words = app_.remaining();
+  for (const std::string& word : words) {
+    if (word.starts_with('-')) continue;
+    return wrong_usage("unknown command \"" + word + '"' + did_you_mean(word, command_names(app_)),
+                       "thaw --help");
+  }
+  return wrong_usage(
+      "unknown option " + words.front() + did_you_mean(words.front(), option_names(app_)),
+      "thaw --help");
+}
+
+std::string CommandLine::subject() const {
+  if (chosen_ == nullptr) return "";
+  const std::string on = chosen_->subject();
+  return on.empty() ? chosen_name_ : chosen_name_ + " " + on;
+}
+
+ConfigSources CommandLine::sources() const {
+  ConfigSources sources;
+  sources.file = config_;
+  sources.json = config_json_;
+  auto flag = [&sources](const char* name, SettingValue value, const char* where) {
+    sources.flags.push_back({name, std::move(value), where});
+  };
+  if (store_) flag("store", *store_, "--store");
+  if (timeout_) flag("timeout", *timeout_, "--timeout");
+  if (threads_) flag("limits.threads", *threads_, "--threads");
+  if (advisory_) flag("advisory", true, "--advisory");
+  if (no_stat_cache_) flag("stat_cache", false, "--no-stat-cache");
+  if (quiet_) flag("log_level", "error", "--quiet");
+  if (verbose_ > 0) flag("log_level", verbose_ > 1 ? "debug" : "info", "--verbose");
+  return sources;
+}
+
+}  // namespace thaw::cli

@@ -1,0 +1,62 @@
+#include "cli/describe.h"
+
+#include <fmt/format.h>
+
+#include "base/clock.h"
+#include "cli/text.h"
+
+namespace thaw::cli {
+
+std::string totals_text(const TreeTotals& totals) {
+  std::string text =
+      fmt::format("{}, {}", counted(totals.files, "file"), counted(totals.dirs, "directory"));
+  if (totals.others > 0) text += fmt::format(", {}", grouped(totals.others) + " links and others");
+  return fmt::format("{}, {}", text, human_size(totals.bytes));
+}
+
+void add_totals(Fields& fields, const TreeTotals& totals) {
+  fields["files"] = totals.files;
+  fields["dirs"] = totals.dirs;
+  fields["others"] = totals.others;
+  fields["bytes"] = totals.bytes;
+}
+
+void add_ids(Fields& fields, const TreeIds& ids) {
+  fields["snapshot"] = ids.snapshot.hex();
+  fields["content"] = ids.content.hex();
+}
+
+void add_entry(Fields& fields, const Entry& entry) {
+  add_ids(fields, entry.ids);
+  fields["created"] = time_text(entry.created_ns);
+  add_totals(fields, entry.totals);
+  fields["stored_bytes"] = entry.stored_bytes;
+  fields["labels"] = entry.labels;
+  fields["host"] = entry.host;
+  fields["tool"] = entry.tool;
+}
+
+std::string time_text(int64_t time_ns) { return Timestamp{time_ns}.iso8601(); }
+
+Result<std::vector<Key>> parse_keys(const std::vector<std::string>& texts) {
+  std::vector<Key> keys;
+  for (const std::string& text : texts) {
+    THAW_ASSIGN(Key key, Key::parse(text));
+    keys.push_back(std::move(key));
+  }
+  return keys;
+}
+
+std::optional<std::string> stat_cache_dir(const Session& session) {
+  if (!session.config.stat_cache) return std::nullopt;
+  return session.locations.stat_cache;
+}
+
+Outcome failure_about(const Error& error, const std::string& ref) {
+  if (error.code() != Code::not_found) return failure(error);
+  Outcome outcome = miss("no such key or generation: " + ref, "`thaw ls` lists the keys");
+  outcome.fields["key"] = ref.substr(0, ref.find('@'));
+  return outcome;
+}
+
+}  // namespace thaw::cli

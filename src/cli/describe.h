@@ -1,0 +1,32 @@
+// What several commands say alike.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/command.h"
+#include "format/key.h"
+#include "format/record.h"
+#include "format/tree.h"
+
+namespace thaw::cli {
+
+// "1,234 files, 56 directories, 3 others, 767.0 MiB"
+std::string totals_text(const TreeTotals& totals);
+void add_totals(Fields& fields, const TreeTotals& totals);
+void add_ids(Fields& fields, const TreeIds& ids);
+// All of an entry but its key and generation.
+void add_entry(Fields& fields, const Entry& entry);
+// UTC, whole seconds.
+std::string time_text(int64_t time_ns);
+
+Result<std::vector<Key>> parse_keys(const std::vector<std::string>& texts);
+
+// Where thaw itself keeps things that neither belong into a snapshot nor may be replaced by one.
+std::optional<std::string> stat_cache_dir(const Session& session);
+
+// The outcome of an error about `ref`: not_found is a miss.
+Outcome failure_about(const Error& error, const std::string& ref);
+
+}  // namespace thaw::cli

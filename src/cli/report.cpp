@@ -1,0 +1,90 @@
+#include "cli/report.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "base/bytes.h"
+#include "base/log.h"
+#include "cli/signals.h"
+#include "cli/text.h"
+
+namespace thaw::cli {
+namespace {
+
+// 0, or errno.
+int write_out(std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t n = ::write(STDOUT_FILENO, text.data(), text.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return errno;
+    text.remove_prefix(static_cast<size_t>(n));
+  }
+  return 0;
+}
+
+void say(std::string_view line) { fmt::print(stderr, "thaw: {}\n", line); }
+
+std::string sentence(const Outcome& outcome, const std::string& subject) {
+  const std::string message = printable(outcome.message);
+  // The engine's errors may begin with what was being done already ("save ./tree: …").
+  const std::string verb = subject.substr(0, subject.find(' ')) + ' ';
+  if (subject.empty() || message.starts_with(verb)) return message;
+  return fmt::format("{}: {}", printable(subject), message);
+}
+
+void complain(const Outcome& outcome, Advice advice, const std::string& subject) {
+  if (outcome.status == Status::done) {
+    if (!outcome.hint.empty() && log::enabled(log::Level::warning)) say(outcome.hint);
+    return;
+  }
+  if (advice == Advice::advisory && outcome.status != Status::usage) {
+    // A miss is what a cold start looks like; nobody need act on it.
+    const bool expected = outcome.status == Status::miss || outcome.status == Status::disabled;
+    log::write(expected ? log::Level::info : log::Level::warning,
+               sentence(outcome, subject) + " (advisory: going on)");
+    return;
+  }
+  say(sentence(outcome, subject));
+  if (!outcome.hint.empty()) say("hint: " + printable(outcome.hint));
+}
+
+// "saved x@1\n  tree …" -> "saved x@1 in 0.52 s\n  tree …"
+std::string with_time(std::string summary, std::chrono::milliseconds took) {
+  const size_t end = summary.find('\n');
+  if (end != std::string::npos) summary.insert(end, " in " + seconds(took));
+  return summary;
+}
+
+std::string text_for_people(const Outcome& outcome, Form form, std::chrono::milliseconds took) {
+  if (form == Form::quiet_text || outcome.summary.empty()) return outcome.listing;
+  return outcome.listing + with_time(outcome.summary, took);
+}
+
+}  // namespace
+
+int report(const Outcome& outcome, Form form, Advice advice, const std::string& subject,
+           std::chrono::milliseconds took) {
+  complain(outcome, advice, subject);
+  const std::string text =
+      form == Form::json ? as_json(outcome, took) : text_for_people(outcome, form, took);
+  const int fault = claim_result() ? write_out(text) : 0;
+  if (fault != 0 && fault != EPIPE) {
+    say(fmt::format("write to standard output: {}", std::strerror(fault)));
+    return 1;
+  }
+  return exit_code(outcome, advice);
+}
+
+void report_stats(const StoreMeter& meter, const ObjectStore& store) {
+  say(
+      fmt::format("stats: {}: {} gets, {} puts, {} finds, {} lists, {} removes, {} errors; "
+                  "{} fetched, {} stored",
+                  store.describe(), meter.gets, meter.puts, meter.finds, meter.lists, meter.removes,
+                  meter.errors, human_size(meter.fetched_bytes), human_size(meter.stored_bytes)));
+}
+
+}  // namespace thaw::cli

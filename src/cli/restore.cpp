@@ -1,0 +1,189 @@
+#include <fmt/format.h>
+#include <pwd.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "cli/choice.h"
+#include "cli/command.h"
+#include "cli/describe.h"
+#include "cli/text.h"
+#include "snapshot/restore.h"
+
+namespace thaw::cli {
+namespace {
+
+constexpr const char* kFooter = R"(Examples:
+  thaw restore site/shop/node_modules ./node_modules
+  thaw restore ci/deps/$BRANCH ~/.cache/deps --fallback ci/deps/main
+  thaw restore site/shop@12 ./shop --mode sync
+
+Modes:
+  replace  PATH becomes the snapshot in one step: it is the old tree or the new one, never a mix
+  merge    the snapshot is written over PATH; what else is there stays
+  sync     PATH is made equal in place, and only what differs is touched
+
+The root and home directories, the working directory and thaw's own places are never replaced as a whole.
+Exit code 3 says that no key matched.)";
+
+std::string home_of_user() {
+  // The answer of getpwuid lives in static memory; no other thread runs yet.
+  const struct passwd* user = ::getpwuid(::getuid());
+  return user != nullptr && user->pw_dir != nullptr ? user->pw_dir : "";
+}
+
+std::vector<ProtectedPath> protected_paths(const Session& session) {
+  std::vector<ProtectedPath> paths;
+  auto protect = [&paths](const std::string& path, const char* what) {
+    if (!path.empty() && path.front() == '/') paths.push_back({path, what});
+  };
+  protect("/", "the root directory");
+  protect(session.locations.home.value_or(""), "the home directory");
+  protect(home_of_user(), "the home directory");
+  std::error_code fault;
+  protect(std::filesystem::current_path(fault).string(), "the working directory");
+  protect(session.opened.local_path.value_or(""), "the store");
+  protect(session.locations.stat_cache, "thaw's cache directory");
+  for (const std::string& file : session.locations.config_files) {
+    protect(std::filesystem::path(file).parent_path().string(), "thaw's configuration directory");
+  }
+  return paths;
+}
+
+const char* name_of_placement(Placement placement) {
+  switch (placement) {
+    case Placement::swapped:
+      return "swapped";
+    case Placement::child_by_child:
+      return "child_by_child";
+    case Placement::in_place:
+      return "in_place";
+  }
+  return "";
+}
+
+class Restore final : public Command {
+ public:
+  CLI::App& declare(CLI::App& parent) override;
+  Result<> check() override;
+  std::string subject() const override { return ref_; }
+  Outcome run(Session& session) override;
+
+ private:
+  RestoreRequest request_for(const Session& session) const;
+  Outcome missed() const;
+  Outcome done(const RestoreReport& report) const;
+
+  std::string ref_;
+  std::string path_;
+  std::vector<std::string> fallback_;
+  std::string mode_ = "replace";
+  bool no_xattrs_ = false;
+  bool no_owner_ = false;
+
+  std::optional<KeyRef> parsed_ref_;
+  std::vector<Key> parsed_fallbacks_;
+};
+
+CLI::App& Restore::declare(CLI::App& parent) {
+  CLI::App& app = *parent.add_subcommand("restore", "Make a directory from a snapshot");
+  app.footer(kFooter);
+  app.add_option("KEY[@N]", ref_, "The key; its newest generation unless @N names one")
+      ->required()
+      ->type_name("KEY[@N]");
+  app.add_option("PATH", path_, "Where it goes")->required()->type_name("DIR");
+  app.add_option("--fallback", fallback_, "Try this key when there is no such snapshot (repeated)")
+      ->allow_extra_args(false)
+      ->type_name("KEY");
+  add_choice(app, "--mode", mode_, {"replace", "merge", "sync"},
+             "What becomes of what is at PATH (default: replace)");
+  app.add_flag("--no-xattrs", no_xattrs_, "Leave extended attributes and ACLs out");
+  app.add_flag("--no-owner", no_owner_, "Everything belongs to who runs thaw");
+  return app;
+}
+
+Result<> Restore::check() {
+  THAW_ASSIGN(KeyRef ref, KeyRef::parse(ref_));
+  parsed_ref_ = std::move(ref);
+  THAW_ASSIGN(parsed_fallbacks_, parse_keys(fallback_));
+  if (path_.empty()) return Error(Code::invalid, "PATH is empty");
+  return {};
+}
+
+RestoreRequest Restore::request_for(const Session& session) const {
+  RestoreMode mode = RestoreMode::replace;
+  if (mode_ == "merge") mode = RestoreMode::merge;
+  if (mode_ == "sync") mode = RestoreMode::sync;
+  return {.ref = *parsed_ref_,
+          .fallbacks = parsed_fallbacks_,
+          .target = path_,
+          .mode = mode,
+          .owners = !no_owner_,
+          .xattrs = !no_xattrs_,
+          .protected_paths = protected_paths(session),
+          .stat_cache_dir = stat_cache_dir(session),
+          .threads = session.config.threads};
+}
+
+Outcome Restore::run(Session& session) {
+  const RestoreRequest request = request_for(session);
+  auto report = restore(session.context, session.store(), request, &session.progress);
+  if (report) return done(*report);
+  if (report.error().code() == Code::not_found) return missed();
+  Outcome outcome = failure(report.error());
+  outcome.fields["key"] = parsed_ref_->key.text();
+  return outcome;
+}
+
+Outcome Restore::missed() const {
+  std::string tried = ref_;
+  for (const Key& key : parsed_fallbacks_) tried += ", " + key.text();
+  Outcome outcome = miss("no such key or generation: " + tried, "`thaw ls` lists the keys");
+  outcome.fields["key"] = parsed_ref_->key.text();
+  outcome.fields["hit"] = "miss";
+  return outcome;
+}
+
+Outcome Restore::done(const RestoreReport& report) const {
+  Outcome outcome;
+  Fields& fields = outcome.fields;
+  fields["key"] = report.key.text();
+  fields["generation"] = report.generation;
+  fields["hit"] = report.hit == Hit::exact ? "exact" : "fallback";
+  add_ids(fields, report.ids);
+  add_totals(fields, report.totals);
+  fields["placement"] = name_of_placement(report.placement);
+  fields["stored_bytes"] = report.stored_bytes;
+  fields["fetched_bytes"] = report.fetched_bytes;
+  fields["fetches"] = report.fetches;
+  fields["written"] = report.written;
+  fields["removed"] = report.removed;
+  fields["attributes_skipped"] = report.attributes_skipped;
+
+  std::string& text = outcome.summary;
+  text = fmt::format("restored {}@{}{} to {}\n", report.key.text(), report.generation,
+                     report.hit == Hit::exact ? "" : " (a fallback)", printable(path_));
+  text += fmt::format("  tree      {}\n", totals_text(report.totals));
+  text += fmt::format("  fetched   {} in {}\n", human_size(report.fetched_bytes),
+                      counted(report.fetches, "request"));
+  if (report.placement == Placement::in_place) {
+    text += fmt::format("  changed   {} written, {} removed\n", counted(report.written, "name"),
+                        grouped(report.removed));
+  }
+  if (report.placement == Placement::child_by_child) {
+    text += "  placed    child by child: PATH itself could not be exchanged in one step\n";
+  }
+  if (report.attributes_skipped > 0) {
+    text += fmt::format("  left out  {} attributes and owners that could not be set here\n",
+                        grouped(report.attributes_skipped));
+  }
+  return outcome;
+}
+
+}  // namespace
+
+std::unique_ptr<Command> make_restore() { return std::make_unique<Restore>(); }
+
+}  // namespace thaw::cli

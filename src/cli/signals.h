@@ -1,0 +1,21 @@
+// Signals: a stop is asked for once, and insisted on the second time.
+#pragma once
+
+#include "base/context.h"
+
+namespace thaw::cli {
+
+enum class StopAnswer { nothing, json };
+
+// SIGINT, SIGTERM and SIGHUP set the flag that is returned; one that was ignored when thaw began
+// (nohup) stays ignored. A second SIGINT ends the process at once, with exit code 130; with
+// StopAnswer::json it prints a JSON object first, if no result was printed yet. SIGPIPE is ignored,
+// for writing answers EPIPE; so is SIGIO, which breaks a file lease of ours and would end the
+// process.
+const StopFlag& watch_signals();
+void answer_stop_with(StopAnswer answer);
+
+// True once: for whoever prints the one result.
+bool claim_result();
+
+}  // namespace thaw::cli

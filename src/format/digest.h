@@ -1,0 +1,84 @@
+// SHA-256 digests: of bytes, of files (over fixed leaves) and of bundles. See docs/format.md.
+#pragma once
+
+#include <array>
+#include <compare>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/bytes.h"
+
+namespace thaw {
+
+struct Digest {
+  std::array<uint8_t, 32> bytes{};
+
+  static std::optional<Digest> parse(std::string_view hex);  // 64 lower-case digits
+  std::string hex() const { return to_hex(bytes); }
+  auto operator<=>(const Digest&) const = default;
+};
+
+// Incremental SHA-256 (FIPS 180-4) by OpenSSL. Reusable after finish(). One thread at a time.
+class Sha256 {
+ public:
+  Sha256();
+  ~Sha256();
+  Sha256(Sha256&&) noexcept;
+  Sha256& operator=(Sha256&&) noexcept;
+
+  void update(Bytes bytes);
+  void update(std::string_view text) { update(as_bytes(text)); }
+  template <class T>
+  void update_le(T value) {
+    uint8_t raw[sizeof value];
+    store_le(raw, value);
+    update(Bytes(raw));
+  }
+  // The digest of all since the last finish; starts anew.
+  Digest finish();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+Digest sha256(Bytes bytes);
+
+// The digest of a leaf that holds only zeros, of a full leaf's length.
+const Digest& zero_leaf_digest();
+
+// A file's digest from its leaves' digests. With one leaf (or none, for an empty file: then
+// `leaves` holds the digest of no bytes) it is that leaf's digest. Precondition: as many leaves as
+// leaf_count(size_bytes).
+Digest file_digest(uint64_t size_bytes, const std::vector<Digest>& leaves);
+// At least 1.
+uint64_t leaf_count(uint64_t size_bytes);
+
+// A bundle's chunk digest, member by member.
+class BundleDigest {
+ public:
+  BundleDigest();
+  void add(uint32_t length, const Digest& file);
+  Digest finish();
+
+ private:
+  Sha256 hash_;
+};
+
+}  // namespace thaw
+
+template <>
+struct std::hash<thaw::Digest> {
+  // A digest is uniform already.
+  size_t operator()(const thaw::Digest& digest) const noexcept {
+    size_t value;
+    std::memcpy(&value, digest.bytes.data(), sizeof value);
+    return value;
+  }
+};

@@ -1,0 +1,87 @@
+#include "format/frame.h"
+
+#include <zstd.h>
+
+#include <string>
+
+#include "format/limits.h"
+
+namespace thaw {
+namespace {
+
+Error corrupt(std::string what) { return {Code::corrupt, std::move(what)}; }
+
+// Whether these bytes are exactly one RFC 8878 frame that says how much it holds. ZSTD_decompress
+// itself takes more: several frames, skippable ones, and formats from before the RFC.
+bool is_one_frame(Bytes stored, size_t content_bytes) {
+  return stored.size() >= 4 && load_le<uint32_t>(stored.data()) == ZSTD_MAGICNUMBER &&
+         ZSTD_getFrameContentSize(stored.data(), stored.size()) == content_bytes &&
+         ZSTD_findFrameCompressedSize(stored.data(), stored.size()) == stored.size();
+}
+
+}  // namespace
+
+struct FrameEncoder::State {
+  ZSTD_CCtx* context = ZSTD_createCCtx();
+  ByteVector out;
+  int level = 3;
+  ~State() { ZSTD_freeCCtx(context); }
+};
+
+FrameEncoder::FrameEncoder(int level) : state_(std::make_unique<State>()) { state_->level = level; }
+FrameEncoder::~FrameEncoder() = default;
+FrameEncoder::FrameEncoder(FrameEncoder&&) noexcept = default;
+
+Result<FrameEncoder::Encoded> FrameEncoder::encode(Bytes content) {
+  if (content.empty() || content.size() > limits::kChunkBytes) {
+    return Error(Code::internal, "a chunk of " + std::to_string(content.size()) + " bytes");
+  }
+  if (state_->context == nullptr) return Error(Code::exhausted, "no memory for zstd");
+  state_->out.clear();
+  state_->out.resize(ZSTD_compressBound(content.size()));
+  const size_t stored = ZSTD_compressCCtx(state_->context, state_->out.data(), state_->out.size(),
+                                          content.data(), content.size(), state_->level);
+  if (ZSTD_isError(stored)) {
+    return Error(Code::internal, std::string("zstd: ") + ZSTD_getErrorName(stored));
+  }
+  if (stored * 32 > content.size() * 31) return Encoded{Codec::raw, content};
+  return Encoded{Codec::zstd, state_->out.view().first(stored)};
+}
+
+struct FrameDecoder::State {
+  ZSTD_DCtx* context = ZSTD_createDCtx();
+  ByteVector out;
+  ~State() { ZSTD_freeDCtx(context); }
+};
+
+FrameDecoder::FrameDecoder() : state_(std::make_unique<State>()) {}
+FrameDecoder::~FrameDecoder() = default;
+FrameDecoder::FrameDecoder(FrameDecoder&&) noexcept = default;
+
+Result<Bytes> FrameDecoder::decode(Codec codec, Bytes stored, size_t content_bytes) {
+  if (content_bytes == 0 || content_bytes > limits::kChunkBytes) {
+    return corrupt("a frame says that it holds " + std::to_string(content_bytes) + " bytes");
+  }
+  if (codec == Codec::raw) {
+    if (stored.size() != content_bytes) {
+      return corrupt("a raw frame's length is not its content's");
+    }
+    return stored;
+  }
+  if (codec != Codec::zstd) return corrupt("a frame of an unknown codec");
+  if (!is_one_frame(stored, content_bytes)) {
+    return corrupt("a frame is cut off, or is not one zstd frame of the length it should hold");
+  }
+  if (state_->context == nullptr) return Error(Code::exhausted, "no memory for zstd");
+  state_->out.clear();
+  state_->out.resize(content_bytes);
+  const size_t n = ZSTD_decompressDCtx(state_->context, state_->out.data(), content_bytes,
+                                       stored.data(), stored.size());
+  if (ZSTD_isError(n)) {
+    return corrupt(std::string("a frame does not decompress: ") + ZSTD_getErrorName(n));
+  }
+  if (n != content_bytes) return corrupt("a frame holds fewer bytes than it says");
+  return state_->out.view();
+}
+
+}  // namespace thaw

@@ -1,0 +1,124 @@
+#include "object/retrying.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <random>
+#include <thread>
+
+#include "base/log.h"
+#include "base/random.h"
+
+namespace thaw {
+namespace {
+
+using std::chrono::milliseconds;
+
+// Stop flags wake nobody (a signal handler may set them), so the wait looks at them now and then.
+Result<> wait_in_steps(const Context& context, milliseconds time) {
+  constexpr milliseconds kStep{20};
+  const auto end = Context::Clock::now() + std::min<milliseconds>(time, std::chrono::hours(24));
+  while (true) {
+    THAW_CHECK(context.alive());
+    const auto left = end - Context::Clock::now();
+    if (left <= left.zero()) return {};
+    std::this_thread::sleep_for(std::min<Context::Clock::duration>(left, kStep));
+  }
+}
+
+// The waits between the attempts of one call.
+class Backoff {
+ public:
+  explicit Backoff(const RetryPolicy& policy) : most_(policy.base_ms), cap_(policy.cap_ms) {
+    const RandomId seed = RandomId::fresh();
+    engine_.seed(load_le<uint64_t>(seed.bytes.data()));
+  }
+
+  milliseconds next() {
+    const milliseconds most = std::clamp(most_, milliseconds(0), cap_);
+    most_ = most_ > cap_ / 2 ? cap_ : most_ * 2;
+    return milliseconds(std::uniform_int_distribution<milliseconds::rep>(0, most.count())(engine_));
+  }
+
+ private:
+  milliseconds most_;
+  const milliseconds cap_;
+  std::minstd_rand engine_;
+};
+
+class RetryingStore final : public ObjectStore {
+ public:
+  RetryingStore(std::unique_ptr<ObjectStore> store, RetryPolicy policy, RetryWait wait)
+      : store_(std::move(store)), policy_(policy), wait_(std::move(wait)) {
+    policy_.attempts = std::max(policy_.attempts, 1U);
+    policy_.cap_ms = std::max(policy_.cap_ms, milliseconds(0));
+  }
+
+  Result<Fetched> get(const Context& context, const ObjectKey& key, ByteRange range,
+                      Freshness freshness) override {
+    return persist(context, "get", key.text(),
+                   [&] { return store_->get(context, key, range, freshness); });
+  }
+
+  Result<PutOutcome> put(const Context& context, const ObjectKey& key, Buffer bytes,
+                         PutMode mode) override {
+    return persist(context, "put", key.text(),
+                   [&] { return store_->put(context, key, bytes, mode); });
+  }
+
+  Result<std::optional<ObjectInfo>> find(const Context& context, const ObjectKey& key) override {
+    return persist(context, "find", key.text(), [&] { return store_->find(context, key); });
+  }
+
+  Result<ListPage> list(const Context& context, std::string_view prefix,
+                        ListOptions options) override {
+    return persist(context, "list", prefix, [&] { return store_->list(context, prefix, options); });
+  }
+
+  Result<> remove(const Context& context, std::span<const ObjectKey> keys) override {
+    return persist(context, "remove", keys.empty() ? "nothing" : keys.front().text(),
+                   [&] { return store_->remove(context, keys); });
+  }
+
+  std::string describe() const override { return "retrying over " + store_->describe(); }
+
+ private:
+  template <class Call>
+  auto persist(const Context& context, std::string_view verb, std::string_view name,
+               const Call& call) const -> decltype(call()) {
+    THAW_CHECK(context.alive());
+    auto result = call();
+    if (result || !result.error().retryable()) return result;
+    Backoff backoff(policy_);
+    unsigned attempt = 1;
+    while (!result && result.error().retryable() && attempt < policy_.attempts) {
+      const milliseconds pause = backoff.next();
+      const auto left = context.remaining();
+      if (left && *left <= pause) break;
+      log::info("{} {}: attempt {} of {} failed, the next in {} ms: {}", verb, name, attempt,
+                policy_.attempts, pause.count(), result.error().text());
+      auto waited = wait_(context, pause);
+      if (!waited) return std::move(waited).error().within("wait to try again");
+      result = call();
+      ++attempt;
+    }
+    return std::move(result).within(fmt::format("attempt {} of {}", attempt, policy_.attempts));
+  }
+
+  const std::unique_ptr<ObjectStore> store_;
+  RetryPolicy policy_;
+  const RetryWait wait_;
+};
+
+}  // namespace
+
+std::unique_ptr<ObjectStore> retrying(std::unique_ptr<ObjectStore> store, RetryPolicy policy) {
+  return retrying(std::move(store), policy, wait_in_steps);
+}
+
+std::unique_ptr<ObjectStore> retrying(std::unique_ptr<ObjectStore> store, RetryPolicy policy,
+                                      RetryWait wait) {
+  return std::make_unique<RetryingStore>(std::move(store), policy, std::move(wait));
+}
+
+}  // namespace thaw

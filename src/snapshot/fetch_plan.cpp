@@ -1,0 +1,54 @@
+#include "snapshot/fetch_plan.h"
+
+#include <algorithm>
+#include <numeric>
+#include <tuple>
+
+#include "snapshot/layout_builder.h"
+
+namespace thaw {
+
+FetchPlan::FetchPlan(const Manifest& manifest, const std::vector<uint8_t>& wanted) {
+  const Layout& layout = manifest.layout;
+  // A counting sort of the extents by chunk.
+  use_begin_.assign(layout.chunks.size() + 1, 0);
+  for (uint32_t content = 0; content < layout.contents.size(); ++content) {
+    if (wanted[content] == 0) continue;
+    for (const Extent& extent : layout.extents_of(content)) ++use_begin_[extent.chunk + 1];
+  }
+  for (uint32_t chunk = 0; chunk < layout.chunks.size(); ++chunk) {
+    if (use_begin_[chunk + 1] != 0) frames_.push_back(chunk);
+  }
+  std::partial_sum(use_begin_.begin(), use_begin_.end(), use_begin_.begin());
+  uses_.resize(use_begin_.back());
+  std::vector<uint32_t> next(use_begin_.begin(), use_begin_.end() - 1);
+  for (uint32_t content = 0; content < layout.contents.size(); ++content) {
+    if (wanted[content] == 0) continue;
+    for (const Extent& extent : layout.extents_of(content)) {
+      uses_[next[extent.chunk]++] = {content, extent};
+    }
+  }
+
+  std::sort(frames_.begin(), frames_.end(), [&](uint32_t a, uint32_t b) {
+    const ChunkPlace& left = layout.chunks[a];
+    const ChunkPlace& right = layout.chunks[b];
+    return std::tie(left.pack, left.offset) < std::tie(right.pack, right.offset);
+  });
+  for (uint32_t i = 0; i < frames_.size(); ++i) {
+    const ChunkPlace& chunk = layout.chunks[frames_[i]];
+    const uint64_t end = uint64_t{chunk.offset} + chunk.stored_bytes;
+    FetchRange* last = ranges_.empty() ? nullptr : &ranges_.back();
+    const bool joins = last != nullptr && last->pack == chunk.pack &&
+                       chunk.offset <= last->offset + last->length + kFetchGapBytes &&
+                       end <= last->offset + std::max(kFetchBytes, last->length);
+    if (!joins) {
+      ranges_.push_back({chunk.pack, chunk.offset, chunk.stored_bytes, i, 1});
+      continue;
+    }
+    last->length = std::max(last->length, end - last->offset);
+    ++last->frame_count;
+  }
+  for (const FetchRange& range : ranges_) fetched_bytes_ += range.length;
+}
+
+}  // namespace thaw

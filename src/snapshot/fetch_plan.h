@@ -1,0 +1,49 @@
+// Which bytes of which packs a set of contents needs, in which order, and what is made of them. Pure.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "format/manifest.h"
+
+namespace thaw {
+
+// One part of a chunk and whose it is.
+struct ChunkUse {
+  uint32_t content;
+  Extent extent;
+};
+
+struct FetchRange {
+  uint32_t pack;
+  uint64_t offset;
+  uint64_t length;
+  uint32_t first_frame;  // into FetchPlan::frames
+  uint32_t frame_count;
+};
+
+class FetchPlan {
+ public:
+  // Plans for the contents whose number has a non-zero mark. The manifest outlives the plan.
+  FetchPlan(const Manifest& manifest, const std::vector<uint8_t>& wanted);
+
+  std::span<const FetchRange> ranges() const { return ranges_; }
+  // Chunk numbers, by pack and offset.
+  std::span<const uint32_t> frames(const FetchRange& range) const {
+    return std::span(frames_).subspan(range.first_frame, range.frame_count);
+  }
+  std::span<const ChunkUse> uses(uint32_t chunk) const {
+    return std::span(uses_).subspan(use_begin_[chunk], use_begin_[chunk + 1] - use_begin_[chunk]);
+  }
+  uint64_t fetched_bytes() const { return fetched_bytes_; }
+
+ private:
+  std::vector<uint32_t> frames_;
+  std::vector<FetchRange> ranges_;
+  std::vector<uint32_t> use_begin_;  // per chunk, and one more
+  std::vector<ChunkUse> uses_;
+  uint64_t fetched_bytes_ = 0;
+};
+
+}  // namespace thaw

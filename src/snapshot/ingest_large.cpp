@@ -1,0 +1,255 @@
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "format/chunker.h"
+#include "format/limits.h"
+#include "snapshot/ingest_worker.h"
+
+namespace thaw {
+namespace {
+
+constexpr size_t kPageBytes = 4096;
+// A run of zeros inside an image's leaf is left out only from this length on: a shorter one costs less
+// compressed than as an extent of its own.
+constexpr size_t kZeroRunBytes = 64 * 1024;
+
+bool all_zero(Bytes bytes) {
+  // memcmp of a run with itself shifted by one: as fast as memory.
+  return bytes.empty() ||
+         (bytes[0] == 0 && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
+}
+
+struct Run {
+  size_t begin;
+  size_t end;
+};
+
+// The runs of a leaf that are to be kept: all but long runs of zero pages.
+std::vector<Run> data_runs(Bytes leaf) {
+  std::vector<Run> runs;
+  for (size_t at = 0; at < leaf.size(); at += kPageBytes) {
+    const size_t end = std::min(at + kPageBytes, leaf.size());
+    if (all_zero(leaf.subspan(at, end - at))) continue;
+    if (!runs.empty() && at - runs.back().end < kZeroRunBytes) {
+      runs.back().end = end;
+    } else {
+      runs.push_back({at, end});
+    }
+  }
+  return runs;
+}
+
+}  // namespace
+
+Result<bool> IngestWorker::open_large(LargeFile& file) {
+  const std::lock_guard lock(file.mutex);
+  if (file.gone) return false;
+  if (file.open) return true;
+  auto opened = open_file(file.node);
+  if (!opened && opened.error().code() == Code::not_found) {
+    file.gone = true;
+    return false;
+  }
+  if (!opened) return std::move(opened).within("save " + name_of(file.node)).error();
+  if (opened->lease && !ctime_is_past(opened->stat.ctime_ns)) opened->lease.reset();
+  file.open = *std::move(opened);
+  return true;
+}
+
+// A writer who waits for our lease comes first: large files take long.
+void IngestWorker::yield_lease(LargeFile& file) {
+  const std::lock_guard lock(file.mutex);
+  if (file.open->lease && !file.open->lease->unbroken()) file.open->lease->release();
+}
+
+Result<> IngestWorker::read_segment(const Context& context, LargeFile& file, uint64_t segment) {
+  THAW_ASSIGN(const bool there, open_large(file));
+  // One that changed size since it was listed is read anew as a whole once all are through.
+  const bool fits = there && file.open->stat.size_bytes == ingest_.scan_.stats[file.node].size_bytes;
+  if (fits && !file.torn) {
+    auto read = read_open_segment(context, file, segment);
+    if (!read && read.error().code() != Code::busy) return read;
+    if (!read) file.torn = true;
+  }
+  if (file.segments_left.fetch_sub(1) != 1) return {};
+  if (!there) {
+    drop(file.node);
+    return {};
+  }
+  if (fits && !file.torn) {
+    THAW_ASSIGN(const bool complete_now, complete(file));
+    if (complete_now) return {};
+  }
+  return read_large_alone(context, file, 2);
+}
+
+Result<> IngestWorker::read_large_alone(const Context& context, LargeFile& file, int attempts_left) {
+  for (int attempt = 0; attempt < attempts_left; ++attempt) {
+    file.open.reset();
+    file.gone = false;
+    THAW_ASSIGN(const bool there, open_large(file));
+    if (!there) {
+      drop(file.node);
+      return {};
+    }
+    const uint64_t size = file.open->stat.size_bytes;
+    file.leaves.assign(leaf_count(size), sha256({}));
+    file.extents.assign((size + kSegmentBytes - 1) / kSegmentBytes, {});
+    bool short_read = false;
+    for (uint64_t i = 0; i < file.segments() && !short_read; ++i) {
+      auto read = read_open_segment(context, file, i);
+      short_read = !read && read.error().code() == Code::busy;
+      if (!read && !short_read) return read;
+    }
+    if (short_read) continue;
+    THAW_ASSIGN(const bool complete_now, complete(file));
+    if (complete_now) return {};
+  }
+  return Error(Code::busy, name_of(file.node) + " changed each of the three times that it was read");
+}
+
+Result<> IngestWorker::read_open_segment(const Context& context, LargeFile& file, uint64_t segment) {
+  const uint64_t begin = segment * kSegmentBytes;
+  const uint64_t end = std::min(begin + kSegmentBytes, file.open->stat.size_bytes);
+  std::vector<Extent>& extents = file.extents[segment];
+  return file.image ? read_as_image(context, file, begin, end, extents)
+                    : read_by_content(context, file, begin, end, extents);
+}
+
+Result<> IngestWorker::read_by_content(const Context& context, LargeFile& file, uint64_t begin,
+                                       uint64_t end, std::vector<Extent>& extents) {
+  const ChunkerSizes sizes;
+  const std::string name = name_of(file.node);
+  Sha256 leaf_hash;
+  uint64_t hashed = begin;
+  uint64_t filled = begin;  // read so far; the window holds [at, filled)
+  window_.clear();
+  window_.reserve(2 * sizes.max_bytes);
+  size_t consumed = 0;  // of the window
+  for (uint64_t at = begin; at < end;) {
+    THAW_CHECK(context.alive());
+    yield_lease(file);
+    if (window_.size() - consumed < sizes.max_bytes && filled < end) {
+      std::memmove(window_.data(), window_.data() + consumed, window_.size() - consumed);
+      window_.resize(window_.size() - consumed);
+      consumed = 0;
+      const size_t have = window_.size();
+      const size_t want = std::min<uint64_t>(2 * sizes.max_bytes - have, end - filled);
+      window_.resize(have + want);
+      THAW_ASSIGN(const size_t n, pread_up_to(file.open->fd.get(), window_.span().subspan(have), filled, name));
+      if (n != want) return Error(Code::busy, name + " shrank while it was being read");
+      filled += want;
+    }
+    const Bytes window = window_.view().subspan(consumed);
+    const size_t length = first_chunk_length(window.first(std::min(window.size(), sizes.max_bytes)), sizes);
+    const Bytes chunk = window.first(length);
+    // Leaves lie on a fixed grid, chunks do not: feed the chunk leaf by leaf.
+    for (size_t fed = 0; fed < length;) {
+      const uint64_t leaf = hashed / limits::kLeafBytes;
+      const uint64_t leaf_end = std::min((leaf + 1) * limits::kLeafBytes, end);
+      const size_t n = std::min<uint64_t>(length - fed, leaf_end - hashed);
+      leaf_hash.update(chunk.subspan(fed, n));
+      fed += n;
+      hashed += n;
+      if (hashed == leaf_end) file.leaves[leaf] = leaf_hash.finish();
+    }
+    THAW_ASSIGN(const uint32_t number, lay_whole_chunk(chunk, sha256(chunk)));
+    extents.push_back({at, number, 0, static_cast<uint32_t>(length)});
+    at += length;
+    consumed += length;
+    if (ingest_.progress_ != nullptr) ingest_.progress_->bytes_done += length;
+  }
+  return {};
+}
+
+Result<> IngestWorker::read_as_image(const Context& context, LargeFile& file, uint64_t begin,
+                                     uint64_t end, std::vector<Extent>& extents) {
+  const std::string name = name_of(file.node);
+  const int fd = file.open->fd.get();
+  uint64_t data = begin;  // where the next data is, at the earliest
+  for (uint64_t at = begin; at < end; at += limits::kLeafBytes) {
+    THAW_CHECK(context.alive());
+    yield_lease(file);
+    const size_t length = std::min<uint64_t>(limits::kLeafBytes, end - at);
+    if (data <= at) {
+      const off_t found = ::lseek(fd, static_cast<off_t>(at), SEEK_DATA);
+      // ENXIO: nothing but a hole up to the end. Other answers: a filesystem that cannot tell.
+      data = found >= 0 ? static_cast<uint64_t>(found) : errno == ENXIO ? UINT64_MAX : at;
+    }
+    const uint64_t leaf = at / limits::kLeafBytes;
+    if (ingest_.progress_ != nullptr) ingest_.progress_->bytes_done += length;
+    if (data >= at + length && length == limits::kLeafBytes) {
+      file.leaves[leaf] = zero_leaf_digest();
+      continue;
+    }
+    window_.clear();
+    window_.resize(length);
+    THAW_ASSIGN(const size_t n, pread_up_to(fd, window_.span(), at, name));
+    if (n != length) return Error(Code::busy, name + " shrank while it was being read");
+    file.leaves[leaf] = sha256(window_.view());
+    THAW_CHECK(lay_leaf(at, window_.view(), file.leaves[leaf], extents));
+  }
+  return {};
+}
+
+// One chunk for what a leaf holds besides zeros.
+Result<> IngestWorker::lay_leaf(uint64_t at, Bytes leaf, const Digest& digest,
+                                std::vector<Extent>& extents) {
+  const std::vector<Run> runs = data_runs(leaf);
+  if (runs.empty()) return {};
+  if (runs.size() == 1 && runs[0].begin == 0 && runs[0].end == leaf.size()) {
+    THAW_ASSIGN(const uint32_t chunk, lay_whole_chunk(leaf, digest));
+    extents.push_back({at, chunk, 0, static_cast<uint32_t>(leaf.size())});
+    return {};
+  }
+  ByteVector packed;
+  for (const Run& run : runs) packed.append(leaf.subspan(run.begin, run.end - run.begin));
+  THAW_ASSIGN(const uint32_t chunk, lay_whole_chunk(packed.view(), sha256(packed.view())));
+  uint32_t offset = 0;
+  for (const Run& run : runs) {
+    const auto length = static_cast<uint32_t>(run.end - run.begin);
+    extents.push_back({at + run.begin, chunk, offset, length});
+    offset += length;
+  }
+  return {};
+}
+
+Result<uint32_t> IngestWorker::lay_whole_chunk(Bytes content, const Digest& digest) {
+  const auto claim = ingest_.layout_.claim_whole_chunk(digest);
+  if (!claim.lay_down) return claim.chunk;
+  THAW_ASSIGN(const FrameEncoder::Encoded frame, encoder_.encode(content));
+  ChunkPlace place;
+  place.digest = digest;
+  place.stored_bytes = static_cast<uint32_t>(frame.bytes.size());
+  place.content_bytes = static_cast<uint32_t>(content.size());
+  place.codec = frame.codec;
+  THAW_ASSIGN(const PackWriter::Place at,
+              ingest_.packs_.add({digest, place.stored_bytes, place.content_bytes, place.codec, place.kind},
+                                 frame.bytes));
+  place.pack = at.pack;
+  place.offset = at.offset;
+  ingest_.layout_.place_chunk(claim.chunk, place);
+  return claim.chunk;
+}
+
+// True when the file is still the one that was opened, and now has its place in the layout.
+Result<bool> IngestWorker::complete(LargeFile& file) {
+  OpenFile& open = *file.open;
+  THAW_ASSIGN(const bool same, unchanged(open, name_of(file.node)));
+  if (!same) return false;
+  const Content content{file_digest(open.stat.size_bytes, file.leaves), open.stat.size_bytes};
+  const auto claim = ingest_.layout_.claim_content(content);
+  THAW_CHECK(accept(file.node, open, content, claim.content));
+  if (claim.lay_down) {
+    std::vector<Extent> extents;
+    for (const auto& part : file.extents) extents.insert(extents.end(), part.begin(), part.end());
+    ingest_.layout_.place_extents(claim.content, std::move(extents));
+  }
+  file.open.reset();
+  return true;
+}
+
+}  // namespace thaw

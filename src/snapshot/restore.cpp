@@ -1,0 +1,205 @@
+#include "snapshot/restore.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+
+#include "base/log.h"
+#include "snapshot/catalog.h"
+#include "snapshot/in_place.h"
+#include "snapshot/stage.h"
+#include "snapshot/stat_cache.h"
+#include "snapshot/tree_writer.h"
+
+namespace thaw {
+namespace {
+
+bool is_at_or_below(const std::string& path, const std::string& folder) {
+  if (folder == "/") return true;
+  return path.starts_with(folder) && (path.size() == folder.size() || path[folder.size()] == '/');
+}
+
+std::string resolved(const std::string& path) {
+  char* real = ::realpath(path.c_str(), nullptr);
+  const std::string text = real == nullptr ? path : real;
+  std::free(real);
+  return text;
+}
+
+// One restore, step by step.
+class Restorer {
+ public:
+  Restorer(const Context& context, ObjectStore& store, const RestoreRequest& request, Progress* progress)
+      : context_(context), store_(store), request_(request), progress_(progress), report_{.key = request.ref.key} {}
+
+  Result<RestoreReport> run() {
+    if (progress_ != nullptr) progress_->begin("looking up", 0, 0);
+    THAW_CHECK(refuse_malformed_target());
+    THAW_ASSIGN(const Entry entry, find());
+    THAW_ASSIGN(manifest_, load_manifest(context_, store_, entry));
+    THAW_CHECK(check_ids(entry));
+    // Only now: a miss or a broken snapshot makes not even the target's parents.
+    THAW_ASSIGN(target_, locate_target(request_.target));
+    report_.totals = entry.totals;
+    report_.stored_bytes = entry.stored_bytes;
+    if (request_.mode != RestoreMode::replace && target_.exists) {
+      THAW_CHECK(in_place());
+    } else {
+      THAW_CHECK(replace());
+    }
+    return report_;
+  }
+
+ private:
+  Result<> refuse_malformed_target() const {
+    if (request_.mode == RestoreMode::merge) return {};
+    const std::string target = resolved(request_.target);
+    for (const ProtectedPath& each : request_.protected_paths) {
+      if (!is_at_or_below(resolved(each.path), target)) continue;
+      return Error(Code::invalid, request_.target + " is, or holds, " + each.what + " (" + each.path +
+                                      "): it is never replaced as a whole; use --mode merge, or another directory");
+    }
+    return {};
+  }
+
+  Result<Entry> find() {
+    THAW_ASSIGN(const bool there, check_store(context_, store_));
+    if (there) {
+      THAW_ASSIGN(auto exact, find_entry(context_, store_, request_.ref));
+      if (exact) return found(Hit::exact, *std::move(exact));
+      for (const Key& key : request_.fallbacks) {
+        THAW_ASSIGN(auto other, find_newest(context_, store_, key));
+        if (other) return found(Hit::fallback, *std::move(other));
+      }
+    }
+    return Error(Code::not_found, "no snapshot of " + request_.ref.text() +
+                                      (request_.fallbacks.empty() ? "" : " or its fallbacks"));
+  }
+
+  Result<Entry> found(Hit hit, Entry entry) {
+    report_.hit = hit;
+    THAW_ASSIGN(report_.key, Key::parse(entry.key));
+    report_.generation = entry.generation;
+    report_.ids = entry.ids;
+    return entry;
+  }
+
+  // The manifest is the entry's by its digest; that it is also the tree that the entry names is the
+  // saver's word, checked here because it costs a few milliseconds.
+  Result<> check_ids(const Entry& entry) const {
+    if (ids_of(manifest_.tree) == entry.ids) return {};
+    return Error(Code::corrupt, "the manifest of " + entry.key + "@" + std::to_string(entry.generation) +
+                                    " holds another tree than its entry says");
+  }
+
+  WriteOptions write_options(bool record_stats) const {
+    WriteOptions options;
+    options.owners = request_.owners;
+    options.xattrs = request_.xattrs;
+    options.record_stats = record_stats;
+    options.threads = request_.threads;
+    options.progress = progress_;
+    return options;
+  }
+
+  void take(const WriteTotals& totals) {
+    report_.fetched_bytes = totals.fetched_bytes;
+    report_.fetches = totals.fetches;
+    report_.written = totals.written;
+    report_.attributes_skipped = totals.attributes_skipped;
+  }
+
+  Result<> in_place() {
+    report_.placement = Placement::in_place;
+    THAW_ASSIGN(const InPlaceTotals totals,
+                restore_in_place(context_, store_, manifest_, target_, request_, progress_));
+    take(totals.written);
+    report_.removed = totals.removed;
+    return {};
+  }
+
+  // Beside the target where that is possible: only there can the whole change in one step.
+  Result<Stage> make_stage() {
+    if (!target_.is_mount_point) {
+      auto beside = Stage::make(context_, target_.parent);
+      if (beside || !target_.exists || beside.error().code() != Code::denied) return beside;
+      log::info("staging inside {}: {}", target_.path, beside.error().text());
+    }
+    return Stage::make(context_, target_.path);
+  }
+
+  Result<> replace() {
+    THAW_ASSIGN(Stage stage, make_stage());
+    if (progress_ != nullptr) progress_->begin("restoring", report_.totals.bytes, report_.totals.files);
+    if (::mkdirat(stage.fd(), "tree", 0700) != 0) return errno_error(errno, "create a folder in the stage");
+    THAW_ASSIGN(const UniqueFd folder, open_at(stage.fd(), "tree", O_RDONLY | O_DIRECTORY));
+    const bool record_stats = request_.stat_cache_dir && stat_cache_works_on(folder.get());
+    TreeWriter writer(manifest_, folder.get(), Naming::tree, write_options(record_stats));
+    THAW_ASSIGN(const WriteTotals totals,
+                writer.write(context_, store_, std::vector<uint8_t>(manifest_.tree.nodes.size(), 1)));
+    take(totals);
+    if (record_stats) wait_for_past(writer.stats());
+    THAW_ASSIGN(report_.placement, take_place(context_, stage, "tree", target_));
+    if (report_.placement == Placement::child_by_child) {
+      const auto removed = stage.remove(Context());
+      if (!removed) log::warn("a staging folder stays until the next restore: {}", removed.error().text());
+      THAW_CHECK(set_root_attributes());
+    }
+    if (record_stats) remember_files(writer.stats());
+    if (progress_ != nullptr) progress_->begin("removing the old tree", 0, 0);
+    return {};
+  }
+
+  Result<> set_root_attributes() {
+    THAW_ASSIGN(const UniqueFd fd, open_path(target_.path, O_RDONLY | O_DIRECTORY));
+    const AttributeOptions options{request_.owners, request_.xattrs, false, false};
+    THAW_ASSIGN(const uint64_t skipped,
+                set_attributes(fd.get(), manifest_.tree, manifest_.tree.nodes[0], options, target_.path));
+    report_.attributes_skipped += skipped;
+    return {};
+  }
+
+  // Before anyone else can reach the files, the clock leaves the tick in which they were made: whoever
+  // changes one later leaves another ctime.
+  static void wait_for_past(const std::vector<TreeWriter::Written>& stats) {
+    int64_t newest = 0;
+    for (const auto& each : stats) newest = std::max(newest, each.stat.ctime_ns);
+    for (int i = 0; i < 20 && !ctime_is_past(newest); ++i) ::usleep(1000);
+  }
+
+  void remember_files(const std::vector<TreeWriter::Written>& stats) {
+    const Tree& tree = manifest_.tree;
+    StatCache cache;
+    cache.reserve(stats.size());
+    for (const auto& each : stats) {
+      if (!ctime_is_past(each.stat.ctime_ns)) continue;
+      const Node& node = tree.nodes[each.node];
+      const bool has_xattrs = request_.xattrs && node.xattrs != kNone;
+      // Which of its attributes took is not known: it is read again.
+      if (has_xattrs && report_.attributes_skipped != 0) continue;
+      cache.add(each.stat, tree.contents[node.payload].digest, has_xattrs ? &tree.xattr_sets[node.xattrs] : nullptr);
+    }
+    const auto kept = cache.store(*request_.stat_cache_dir, target_.path);
+    if (!kept) log::warn("the stat cache was not written: {}", kept.error().text());
+  }
+
+  const Context& context_;
+  ObjectStore& store_;
+  const RestoreRequest& request_;
+  Progress* const progress_;
+  Manifest manifest_;
+  TargetPlace target_;
+  RestoreReport report_;
+};
+
+}  // namespace
+
+Result<RestoreReport> restore(const Context& context, ObjectStore& store,
+                              const RestoreRequest& request, Progress* progress) {
+  return Restorer(context, store, request, progress).run().within("restore " + request.ref.text());
+}
+
+}  // namespace thaw

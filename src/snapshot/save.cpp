@@ -1,0 +1,478 @@
+#include "snapshot/save.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <variant>
+
+#include "base/log.h"
+#include "base/task_group.h"
+#include "base/version.h"
+#include "format/limits.h"
+#include "snapshot/catalog.h"
+#include "snapshot/ingest.h"
+#include "snapshot/lease.h"
+#include "snapshot/stat_cache.h"
+
+namespace thaw {
+namespace {
+
+// A key that this save publishes under, and the newest generation that it found there.
+struct Destination {
+  Key key;
+  std::optional<Entry> newest;
+  uint64_t generation = 0;
+  bool publish = true;
+};
+
+// One save, step by step; the members are what the steps hand on.
+class Saver {
+ public:
+  Saver(const Context& context, ObjectStore& store, const SaveRequest& request, Progress* progress)
+      : context_(context), store_(store), request_(request), progress_(progress) {}
+
+  Result<SaveReport> run();
+
+ private:
+  Result<> find_destinations();
+  Result<> scan();
+  void recall_known_files();
+  Result<bool> refused();
+  bool nothing_to_publish();
+  Result<> take_lease();
+  Result<> load_bases();
+  Result<> store_contents();
+  Result<> lay_anew(Ingest& ingest);
+  Result<> drop_vanished(const std::vector<uint32_t>& nodes);
+  void finish_tree();
+  Result<> put_manifest(const std::vector<PackRef>& packs);
+  Result<> publish_all();
+  void clear_refusals();
+  void remember_files(const Ingest* ingest);
+  void describe_result();
+
+  void step(const char* name, uint64_t bytes = 0, uint64_t files = 0) {
+    if (progress_ != nullptr) progress_->begin(name, bytes, files);
+  }
+
+  const Context& context_;
+  ObjectStore& store_;
+  const SaveRequest& request_;
+  Progress* const progress_;
+  SaveReport report_;
+
+  std::vector<Destination> destinations_;
+  std::vector<Entry> base_entries_;
+  Scan scan_;
+  StatCache known_;
+  bool record_stats_ = false;
+  std::vector<std::optional<Digest>> digests_;  // per node, from the stat cache
+  size_t recalled_ = 0;
+  std::optional<SaverLease> lease_;
+  std::vector<BaseSnapshot> bases_;
+  std::optional<LayoutBuilder> layout_;
+  Entry entry_;  // what all destinations get, but for key and number
+};
+
+bool is_own_file(const Node& node) { return node.is_file() && !node.is_link(); }
+
+Result<SaveReport> Saver::run() {
+  step("looking up");
+  THAW_CHECK(find_destinations());
+  step("scanning");
+  THAW_CHECK(scan());
+  recall_known_files();
+  THAW_ASSIGN(const bool refused_now, refused());
+  if (refused_now) return report_;
+  // All files known: then the tree's id is known too, and an equal tree needs nothing further.
+  if (recalled_ == static_cast<size_t>(std::count_if(scan_.tree.nodes.begin(), scan_.tree.nodes.end(), is_own_file))) {
+    LayoutBuilder unplaced(bases_);
+    for (uint32_t i = 0; i < scan_.tree.nodes.size(); ++i) {
+      Node& node = scan_.tree.nodes[i];
+      if (is_own_file(node)) node.payload = unplaced.claim_content({*digests_[i], scan_.stats[i].size_bytes}).content;
+    }
+    scan_.tree.contents = unplaced.contents();
+    finish_tree();
+    if (nothing_to_publish()) {
+      remember_files(nullptr);
+      describe_result();
+      return report_;
+    }
+  }
+  THAW_CHECK(prepare_store(context_, store_));
+  THAW_CHECK(take_lease());
+  auto done = [&]() -> Result<> {
+    THAW_CHECK(load_bases());
+    THAW_CHECK(store_contents());
+    return publish_all();
+  }();
+  // The lease goes whatever happened, also when the context is over: under a short one of its own.
+  const Context farewell = Context().within(std::chrono::seconds(2));
+  if (lease_) lease_->give_back(farewell, store_);
+  if (!done) return std::move(done).error();
+  describe_result();
+  return report_;
+}
+
+Result<> Saver::find_destinations() {
+  THAW_ASSIGN(const bool there, check_store(context_, store_));
+  destinations_.push_back({request_.key, std::nullopt});
+  for (const Key& key : request_.also) {
+    const bool repeated = std::any_of(destinations_.begin(), destinations_.end(),
+                                      [&](const Destination& each) { return each.key == key; });
+    if (!repeated) destinations_.push_back({key, std::nullopt});
+  }
+  for (const KeyRef& ref : request_.bases) {
+    if (!there) return Error(Code::not_found, "base " + ref.text() + ": the store is empty");
+    THAW_ASSIGN(auto base, find_entry(context_, store_, ref));
+    if (!base) return Error(Code::not_found, "base " + ref.text() + ": no such snapshot (see `thaw ls`)");
+    base_entries_.push_back(*std::move(base));
+  }
+  if (!there) return {};
+  for (Destination& destination : destinations_) {
+    auto newest = find_newest(context_, store_, destination.key);
+    if (!newest && newest.error().code() == Code::corrupt) {
+      // Advisory: what cannot be read is no base, and the next generation supersedes it.
+      log::warn("the newest generation of {} is ignored: {}", destination.key.text(), newest.error().text());
+      continue;
+    }
+    if (!newest) return std::move(newest).error();
+    destination.newest = *std::move(newest);
+  }
+  return {};
+}
+
+Result<> Saver::scan() {
+  ScanOptions options;
+  options.exclude = Globs(request_.exclude);
+  options.skip = request_.skip;
+  options.threads = request_.threads;
+  THAW_ASSIGN(scan_, scan_tree(context_, request_.path, options));
+  report_.sockets_skipped = scan_.sockets_skipped;
+  report_.skipped = scan_.skipped;
+  return {};
+}
+
+void Saver::recall_known_files() {
+  digests_.resize(scan_.tree.nodes.size());
+  record_stats_ = request_.stat_cache_dir && stat_cache_works_on(scan_.root.get());
+  if (!record_stats_) return;
+  known_ = StatCache::load(*request_.stat_cache_dir, request_.path);
+  for (uint32_t i = 0; i < scan_.tree.nodes.size(); ++i) {
+    Node& node = scan_.tree.nodes[i];
+    if (!is_own_file(node)) continue;
+    const StatRecord* record = known_.find(scan_.stats[i]);
+    if (record == nullptr) continue;
+    digests_[i] = record->digest;
+    if (const XattrSet* xattrs = known_.xattrs_of(*record)) {
+      node.xattrs = static_cast<uint32_t>(scan_.tree.xattr_sets.size());
+      scan_.tree.xattr_sets.push_back(*xattrs);
+    }
+    ++recalled_;
+  }
+}
+
+// Policy looks at the listing, before the first byte is stored.
+Result<bool> Saver::refused() {
+  TreeTotals totals;
+  for (uint32_t i = 0; i < scan_.tree.nodes.size(); ++i) {
+    const Node& node = scan_.tree.nodes[i];
+    if (node.is_dir()) ++totals.dirs;
+    else if (node.is_file()) ++totals.files;
+    else ++totals.others;
+    if (is_own_file(node)) totals.bytes += scan_.stats[i].size_bytes;
+  }
+  report_.totals = totals;
+  for (const Destination& destination : destinations_) {
+    std::optional<TreeTotals> newest;
+    if (destination.newest) newest = destination.newest->totals;
+    if (!request_.policy.judge(totals, newest, 0)) continue;
+    const uint64_t number = destination.newest ? destination.newest->generation : 0;
+    const std::string prefix = refusal_prefix(destination.key, number);
+    uint64_t refusals = 0;
+    if (destination.newest) {
+      THAW_ASSIGN(const ListPage page, store_.list(context_, prefix, {}));
+      refusals = page.objects.size();
+    }
+    const auto verdict = request_.policy.judge(totals, newest, refusals);
+    if (!verdict) continue;
+    report_.outcome = *verdict == Refused::empty ? SaveOutcome::refused_empty : SaveOutcome::refused_shrunken;
+    report_.generation = number;
+    if (destination.newest) {
+      const Refusal refusal{destination.key.text(), number, *verdict == Refused::empty ? "empty" : "shrunken",
+                            totals.bytes, system_clock().now().ns};
+      THAW_ASSIGN(const Buffer bytes, encode_refusal(refusal));
+      THAW_ASSIGN(const ObjectKey object, ObjectKey::parse(prefix + RandomId::fresh().hex()));
+      const auto noted = store_.put(context_, object, bytes, PutMode::create);
+      if (!noted) log::warn("a refusal was not counted: {}", noted.error().text());
+    }
+    return true;
+  }
+  return false;
+}
+
+// Sets which destinations have this tree already. Precondition: finish_tree() ran.
+bool Saver::nothing_to_publish() {
+  bool nothing = true;
+  for (Destination& destination : destinations_) {
+    const auto& newest = destination.newest;
+    const bool equal = newest && (request_.unchanged_by == UnchangedBy::all
+                                      ? newest->ids.snapshot == entry_.ids.snapshot
+                                      : newest->ids.content == entry_.ids.content);
+    destination.publish = !equal;
+    destination.generation = newest ? newest->generation : 0;
+    nothing = nothing && equal;
+  }
+  if (!nothing) return false;
+  report_.outcome = SaveOutcome::unchanged;
+  report_.stored_bytes = destinations_.front().newest->stored_bytes;
+  return true;
+}
+
+Result<> Saver::take_lease() {
+  for (const Destination& destination : destinations_) {
+    if (!destination.newest) continue;
+    const bool repeated = std::any_of(base_entries_.begin(), base_entries_.end(), [&](const Entry& entry) {
+      return entry.ids == destination.newest->ids && entry.nonce == destination.newest->nonce;
+    });
+    if (!repeated) base_entries_.push_back(*destination.newest);
+  }
+  std::vector<Digest> bases;
+  for (const Entry& entry : base_entries_) bases.push_back(entry.ids.snapshot);
+  THAW_ASSIGN(SaverLease lease, SaverLease::take(context_, store_, std::move(bases)));
+  lease_.emplace(std::move(lease));
+  return {};
+}
+
+// From here on the lease keeps the collector off, so each base is looked up again: one that was removed
+// between the first look and the lease is none.
+Result<> Saver::load_bases() {
+  for (const Entry& entry : base_entries_) {
+    THAW_ASSIGN(const Key key, Key::parse(entry.key));
+    auto again = find_generation(context_, store_, key, entry.generation);
+    if (again && !*again) continue;
+    auto manifest = again ? load_manifest(context_, store_, entry) : Result<Manifest>(std::move(again).error());
+    if (manifest) {
+      bases_.emplace_back(*std::move(manifest));
+    } else if (manifest.error().code() == Code::corrupt) {
+      log::warn("{}@{} is no base for this save: {}", entry.key, entry.generation, manifest.error().text());
+    } else {
+      return std::move(manifest).error();
+    }
+  }
+  return {};
+}
+
+Result<> Saver::store_contents() {
+  layout_.emplace(bases_);
+  PackWriter packs(context_, store_);
+  IngestOptions options;
+  options.image = Globs(request_.image);
+  options.compression_level = request_.compression_level;
+  options.threads = request_.threads;
+  options.record_stats = record_stats_;
+  Ingest ingest(scan_, request_.path, *layout_, packs, options, progress_);
+
+  std::vector<uint32_t> unknown;
+  uint64_t bytes = 0;
+  for (uint32_t i = 0; i < scan_.tree.nodes.size(); ++i) {
+    Node& node = scan_.tree.nodes[i];
+    if (!is_own_file(node)) continue;
+    const uint64_t size = scan_.stats[i].size_bytes;
+    if (digests_[i] && layout_->base_has({*digests_[i], size})) {
+      node.payload = layout_->claim_content({*digests_[i], size}).content;
+    } else {
+      unknown.push_back(i);
+      bytes += size;
+    }
+  }
+  step("reading", bytes, unknown.size());
+  auto read = ingest.run(context_, unknown);
+  if (!read) return read;
+  THAW_CHECK(drop_vanished(ingest.vanished()));
+  lease_->refresh(context_, store_);
+  scan_.tree.contents = layout_->contents();
+  finish_tree();
+  report_.files_read = ingest.files_read();
+  if (nothing_to_publish()) {
+    remember_files(&ingest);
+    return {};
+  }
+  THAW_CHECK(lay_anew(ingest));
+  step("storing");
+  THAW_ASSIGN(const std::vector<PackRef> written, packs.finish());
+  report_.new_bytes = packs.frame_bytes();
+  THAW_CHECK(put_manifest(written));
+  remember_files(&ingest);
+  return {};
+}
+
+// What the fragmentation budget gives up is read again, from files that were just found unchanged.
+Result<> Saver::lay_anew(Ingest& ingest) {
+  const std::vector<uint32_t> contents = layout_->give_up({});
+  if (contents.empty()) return {};
+  std::vector<uint8_t> wanted(scan_.tree.contents.size(), 0);
+  for (const uint32_t content : contents) wanted[content] = 1;
+  std::vector<uint32_t> nodes;
+  for (uint32_t i = 0; i < scan_.tree.nodes.size(); ++i) {
+    const Node& node = scan_.tree.nodes[i];
+    if (!is_own_file(node) || wanted[node.payload] == 0) continue;
+    wanted[node.payload] = 0;
+    nodes.push_back(i);
+  }
+  const TreeIds before = entry_.ids;
+  step("laying anew", 0, nodes.size());
+  THAW_CHECK(ingest.run(context_, nodes));
+  if (!ingest.vanished().empty() || layout_->contents().size() != scan_.tree.contents.size()) {
+    return Error(Code::busy, request_.path + " changed while it was being saved");
+  }
+  finish_tree();
+  if (entry_.ids != before) return Error(Code::busy, request_.path + " changed while it was being saved");
+  return {};
+}
+
+// Takes names that are gone out of the tree.
+Result<> Saver::drop_vanished(const std::vector<uint32_t>& nodes) {
+  if (nodes.empty()) return {};
+  Tree& tree = scan_.tree;
+  std::vector<uint32_t> numbers(tree.nodes.size(), 0);
+  for (const uint32_t node : nodes) numbers[node] = kNone;
+  for (const Node& node : tree.nodes) {
+    if (node.is_link() && numbers[node.link_to] == kNone) {
+      return Error(Code::busy, request_.path + "/" + tree.path(node.link_to) + " vanished while it was being saved");
+    }
+  }
+  uint32_t next = 0;
+  for (uint32_t i = 0; i < tree.nodes.size(); ++i) {
+    if (numbers[i] == kNone) continue;
+    numbers[i] = next;
+    Node node = tree.nodes[i];
+    node.parent = numbers[node.parent];
+    if (node.is_link()) node.link_to = numbers[node.link_to];
+    tree.nodes[next] = node;
+    scan_.stats[next] = scan_.stats[i];
+    digests_[next] = digests_[i];
+    ++next;
+  }
+  tree.nodes.resize(next);
+  scan_.stats.resize(next);
+  digests_.resize(next);
+  report_.vanished = nodes.size();
+  // The numbers that the ingest knows nodes by are no longer theirs.
+  record_stats_ = false;
+  log::warn("{} files vanished while {} was being saved", nodes.size(), request_.path);
+  return {};
+}
+
+// Hard links share what their first name has; then the ids can be told.
+void Saver::finish_tree() {
+  Tree& tree = scan_.tree;
+  for (Node& node : tree.nodes) {
+    if (!node.is_link()) continue;
+    const Node& first = tree.nodes[node.link_to];
+    node.mode = first.mode;
+    node.owner = first.owner;
+    node.mtime_ns = first.mtime_ns;
+    node.xattrs = first.xattrs;
+  }
+  entry_.ids = ids_of(tree);
+  entry_.totals = totals_of(tree);
+  report_.ids = entry_.ids;
+  report_.totals = entry_.totals;
+}
+
+Result<> Saver::put_manifest(const std::vector<PackRef>& packs) {
+  Manifest manifest{std::move(scan_.tree), layout_->finish(packs)};
+  auto bytes = encode_manifest(context_, manifest, request_.threads);
+  scan_.tree = std::move(manifest.tree);
+  if (!bytes) return std::move(bytes).within("describe " + request_.path).error();
+  for (const PackRef& pack : manifest.layout.packs) entry_.stored_bytes += pack.live_stored_bytes;
+  report_.stored_bytes = entry_.stored_bytes;
+  Buffer object(*std::move(bytes));
+  if (object.size() <= limits::kInlineManifestBytes) {
+    entry_.manifest = std::move(object);
+    return {};
+  }
+  const ManifestRef ref{RandomId::fresh(), object.size(), sha256(object.view())};
+  THAW_CHECK(store_.put(context_, manifest_object(ref.id), object, PutMode::create));
+  entry_.manifest = ref;
+  return {};
+}
+
+Result<> Saver::publish_all() {
+  if (report_.outcome == SaveOutcome::unchanged) return {};
+  step("publishing");
+  entry_.nonce = RandomId::fresh();
+  entry_.created_ns = system_clock().now().ns;
+  entry_.labels = request_.labels;
+  entry_.host = host_name();
+  entry_.tool = fmt::format("thaw/{}", kVersion);
+  std::vector<const Destination*> published;
+  for (Destination& destination : destinations_) {
+    if (!destination.publish) continue;
+    entry_.key = destination.key.text();
+    THAW_ASSIGN(destination.generation, publish(context_, store_, entry_).within("publish " + entry_.key));
+    published.push_back(&destination);
+  }
+  THAW_ASSIGN(const bool held, lease_->still_held(context_, store_));
+  if (!held) {
+    for (const Destination* destination : published) {
+      THAW_CHECK(retire(context_, store_, destination->key, destination->generation).within("retract"));
+    }
+    return Error(Code::busy, "the save took longer than its lease, and was retracted: save again");
+  }
+  clear_refusals();
+  return {};
+}
+
+// Refusals of the generation that is no longer the newest mean nothing any more. Best-effort.
+void Saver::clear_refusals() {
+  for (const Destination& destination : destinations_) {
+    if (!destination.publish || !destination.newest) continue;
+    const auto page = store_.list(context_, refusal_prefix(destination.key, destination.newest->generation), {});
+    std::vector<ObjectKey> names;
+    if (page) for (const Listed& listed : page->objects) names.push_back(listed.key);
+    if (names.empty()) continue;
+    const auto removed = store_.remove(context_, names);
+    if (!removed) log::info("old refusals stay: {}", removed.error().text());
+  }
+}
+
+void Saver::remember_files(const Ingest* ingest) {
+  if (!record_stats_) return;
+  StatCache cache;
+  cache.reserve(known_.size());
+  size_t fresh = 0;
+  const Tree& tree = scan_.tree;
+  for (uint32_t i = 0; i < tree.nodes.size(); ++i) {
+    const Node& node = tree.nodes[i];
+    if (!is_own_file(node)) continue;
+    const bool read_now = ingest != nullptr && ingest->recordable(i);
+    const bool still_known = digests_[i] && known_.find(scan_.stats[i]) != nullptr;
+    if (!read_now && !still_known) continue;
+    fresh += read_now ? 1 : 0;
+    cache.add(scan_.stats[i], tree.contents[node.payload].digest,
+              node.xattrs == kNone ? nullptr : &tree.xattr_sets[node.xattrs]);
+  }
+  // Nothing new, nothing gone: what is kept says it all.
+  if (fresh == 0 && cache.size() == known_.size()) return;
+  const auto kept = cache.store(*request_.stat_cache_dir, request_.path);
+  if (!kept) log::warn("the stat cache was not written, the next save reads again: {}", kept.error().text());
+}
+
+void Saver::describe_result() {
+  report_.generation = destinations_.front().generation;
+  for (size_t i = 1; i < destinations_.size(); ++i) {
+    report_.also.push_back({destinations_[i].key, destinations_[i].generation});
+  }
+}
+
+}  // namespace
+
+Result<SaveReport> save(const Context& context, ObjectStore& store, const SaveRequest& request,
+                        Progress* progress) {
+  THAW_CHECK(check_labels(request.labels));
+  return Saver(context, store, request, progress).run().within("save " + request.path);
+}
+
+}  // namespace thaw

@@ -1,0 +1,66 @@
+// Save: a directory becomes the next generation of a key.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/context.h"
+#include "format/key.h"
+#include "format/record.h"
+#include "object/store.h"
+#include "snapshot/policy.h"
+#include "snapshot/progress.h"
+
+namespace thaw {
+
+// What must be equal for a tree to count as unchanged.
+enum class UnchangedBy {
+  all,      // everything: the snapshot id
+  content,  // all but times and owners: the content id
+};
+
+struct SaveRequest {
+  Key key;
+  std::string path;             // the directory
+  std::vector<Key> also;        // published under these keys too
+  std::vector<KeyRef> bases;    // further snapshots to deduplicate against
+  Labels labels;
+  std::vector<std::string> exclude;  // globs (snapshot/glob.h) on paths below `path`
+  std::vector<std::string> image;    // globs: files cut into fixed aligned pieces, zeros left out
+  std::vector<std::string> skip;     // absolute paths that are never saved: the store itself
+  UnchangedBy unchanged_by = UnchangedBy::all;
+  Policy policy;
+  std::optional<std::string> stat_cache_dir;  // empty: every file is read
+  int compression_level = 3;
+  unsigned threads = 1;
+};
+
+enum class SaveOutcome { saved, unchanged, refused_empty, refused_shrunken };
+
+struct SaveReport {
+  SaveOutcome outcome = SaveOutcome::saved;
+  uint64_t generation = 0;  // of the request's key: the new one, or the equal one when unchanged
+  struct Published {
+    Key key;
+    uint64_t generation;
+  };
+  std::vector<Published> also;  // for each --also key, likewise
+  TreeIds ids{};
+  TreeTotals totals{};
+  uint64_t stored_bytes = 0;     // all frames that the snapshot needs
+  uint64_t new_bytes = 0;        // frames that this save wrote
+  uint64_t files_read = 0;       // the others were known by the stat cache
+  uint64_t sockets_skipped = 0;
+  uint64_t vanished = 0;         // were listed, and gone when they were to be read
+  std::vector<std::string> skipped;  // those of SaveRequest::skip that were met
+};
+
+// Publishes at most once per key and only when everything is durable; a failure or a crash leaves
+// nothing visible. Errors: not_found (no such directory), busy (a file changed at each of three
+// readings; the message names it), denied, exhausted, and what the store answers.
+// A refusal by Policy is an outcome, not an error. `progress` may be null.
+Result<SaveReport> save(const Context& context, ObjectStore& store, const SaveRequest& request,
+                        Progress* progress);
+
+}  // namespace thaw

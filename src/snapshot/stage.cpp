@@ -1,0 +1,257 @@
+#include "snapshot/stage.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "base/log.h"
+#include "base/random.h"
+
+namespace thaw {
+namespace {
+
+Result<std::vector<std::string>> names_in(int folder, const std::string& what) {
+  THAW_ASSIGN(UniqueFd fd, open_at(folder, ".", O_RDONLY | O_DIRECTORY));
+  DIR* stream = ::fdopendir(fd.get());
+  if (stream == nullptr) return errno_error(errno, "list " + what);
+  const std::unique_ptr<DIR, int (*)(DIR*)> owner(stream, &::closedir);
+  if (fd.release() < 0) return Error(Code::internal, "a descriptor was lost");
+  std::vector<std::string> names;
+  while (true) {
+    errno = 0;
+    const dirent* entry = ::readdir(stream);
+    if (entry == nullptr && errno != 0) return errno_error(errno, "list " + what);
+    if (entry == nullptr) return names;
+    if (std::strcmp(entry->d_name, ".") != 0 && std::strcmp(entry->d_name, "..") != 0) {
+      names.emplace_back(entry->d_name);
+    }
+  }
+}
+
+// Opens a folder to empty it, even one whose mode forbids that to its owner.
+Result<UniqueFd> open_to_empty(int folder, const std::string& name) {
+  auto opened = open_at(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  if (opened || opened.error().code() != Code::denied) return opened;
+  if (::fchmodat(folder, name.c_str(), 0700, 0) != 0) return opened;
+  return open_at(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+}
+
+bool vanished(int error) { return error == ENOENT; }
+
+Result<> remove_entry(const Context& context, int folder, const std::string& name, dev_t device, int depth);
+
+Result<> empty_folder(const Context& context, int folder, const std::string& name, dev_t device, int depth) {
+  auto opened = open_to_empty(folder, name);
+  if (!opened && opened.error().code() == Code::not_found) return {};
+  if (!opened) return std::move(opened).error();
+  struct stat status {};
+  if (::fstat(opened->get(), &status) != 0) return errno_error(errno, "stat " + name);
+  if (status.st_dev != device) return Error(Code::busy, name + " is a mount point: it is not removed");
+  if ((status.st_mode & 0700) != 0700) ::fchmod(opened->get(), 0700);
+  THAW_ASSIGN(const auto names, names_in(opened->get(), name));
+  for (const std::string& each : names) {
+    THAW_CHECK(remove_entry(context, opened->get(), each, device, depth + 1));
+  }
+  return {};
+}
+
+Result<> remove_entry(const Context& context, int folder, const std::string& name, dev_t device, int depth) {
+  if (::unlinkat(folder, name.c_str(), 0) == 0 || vanished(errno)) return {};
+  if (errno != EISDIR && errno != EPERM && errno != EBUSY) return errno_error(errno, "remove " + name);
+  THAW_CHECK(context.alive());
+  constexpr int kDeepest = 4096;  // each level holds a descriptor
+  if (depth > kDeepest) return Error(Code::exhausted, "a tree too deep to remove");
+  THAW_CHECK(empty_folder(context, folder, name, device, depth));
+  if (::unlinkat(folder, name.c_str(), AT_REMOVEDIR) == 0 || vanished(errno)) return {};
+  return errno_error(errno, "remove " + name);
+}
+
+// Staging folders that nobody holds any more.
+void remove_abandoned(const Context& context, int place) {
+  const auto names = names_in(place, "the target's folder");
+  if (!names) return;
+  for (const std::string& name : *names) {
+    if (!name.starts_with(kStagePrefix)) continue;
+    if (!RandomId::parse(std::string_view(name).substr(std::strlen(kStagePrefix)))) continue;
+    const auto fd = open_at(place, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    if (!fd || ::flock(fd->get(), LOCK_EX | LOCK_NB) != 0) continue;
+    const auto removed = remove_tree(context, place, name);
+    if (removed) log::info("removed {}, which an interrupted restore had left", name);
+    else log::warn("{} of an interrupted restore stays: {}", name, removed.error().text());
+  }
+}
+
+}  // namespace
+
+Result<> remove_tree(const Context& context, int folder, const std::string& name) {
+  struct stat status {};
+  if (::fstatat(folder, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+    if (vanished(errno)) return {};
+    return errno_error(errno, "stat " + name);
+  }
+  return remove_entry(context, folder, name, status.st_dev, 0);
+}
+
+Result<Stage> Stage::make(const Context& context, const std::string& place) {
+  Stage stage;
+  THAW_ASSIGN(stage.place_, open_path(place, O_RDONLY | O_DIRECTORY));
+  remove_abandoned(context, stage.place_.get());
+  // Between mkdir and flock another process may take it for abandoned: then a new name is tried.
+  for (int attempt = 0; attempt < 10; ++attempt) {
+    const std::string name = kStagePrefix + RandomId::fresh().hex();
+    if (::mkdirat(stage.place_.get(), name.c_str(), 0700) != 0) {
+      return errno_error(errno, "create a staging folder in " + place);
+    }
+    auto fd = open_at(stage.place_.get(), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    if (!fd) continue;
+    struct stat status {};
+    if (::flock(fd->get(), LOCK_EX | LOCK_NB) != 0 || ::fstat(fd->get(), &status) != 0 ||
+        status.st_nlink == 0) {
+      continue;
+    }
+    // New files would inherit a default ACL of the place and differ from what was saved.
+    ::fremovexattr(fd->get(), "system.posix_acl_default");
+    ::fremovexattr(fd->get(), "system.posix_acl_access");
+    ::fchmod(fd->get(), 0700);
+    stage.name_ = name;
+    stage.fd_ = *std::move(fd);
+    return stage;
+  }
+  return Error(Code::busy, "cannot keep a staging folder in " + place);
+}
+
+Result<> Stage::remove(const Context& context) {
+  if (name_.empty()) return {};
+  THAW_CHECK(remove_tree(context, place_.get(), name_));
+  name_.clear();
+  return {};
+}
+
+Stage::~Stage() {
+  if (name_.empty() || !place_.valid()) return;
+  // After Ctrl-C there is under a second for this; what is left then is the next run's to remove.
+  const Context brief = Context().within(std::chrono::milliseconds(700));
+  const auto removed = remove(brief);
+  if (!removed) log::info("a staging folder stays until the next restore: {}", removed.error().text());
+}
+
+Result<TargetPlace> locate_target(const std::string& target) {
+  if (target.empty()) return Error(Code::invalid, "the target's path is empty");
+  TargetPlace place;
+  struct stat status {};
+  if (::stat(target.c_str(), &status) == 0) {
+    if (!S_ISDIR(status.st_mode)) return Error(Code::invalid, target + " is not a directory");
+    char* real = ::realpath(target.c_str(), nullptr);
+    if (real == nullptr) return errno_error(errno, "resolve " + target);
+    place.path = real;
+    std::free(real);
+    place.exists = true;
+  } else if (errno != ENOENT) {
+    return errno_error(errno, "stat " + target);
+  } else if (::lstat(target.c_str(), &status) == 0) {
+    return Error(Code::invalid, target + " is a symbolic link to nothing");
+  } else {
+    std::string path = target;
+    while (path.size() > 1 && path.back() == '/') path.pop_back();
+    const size_t slash = path.rfind('/');
+    place.name = slash == std::string::npos ? path : path.substr(slash + 1);
+    if (place.name == "." || place.name == "..") return Error(Code::invalid, target + " does not exist");
+    const std::string parent = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+    THAW_CHECK(make_directories(parent));
+    char* real = ::realpath(parent.c_str(), nullptr);
+    if (real == nullptr) return errno_error(errno, "resolve " + parent);
+    place.parent = real;
+    std::free(real);
+    place.path = place.parent == "/" ? "/" + place.name : place.parent + "/" + place.name;
+    return place;
+  }
+  const size_t slash = place.path.rfind('/');
+  place.name = place.path.substr(slash + 1);
+  place.parent = slash == 0 ? "/" : place.path.substr(0, slash);
+  struct stat parent {};
+  if (::stat(place.parent.c_str(), &parent) != 0) return errno_error(errno, "stat " + place.parent);
+  place.is_mount_point = place.path == "/" || parent.st_dev != status.st_dev;
+  return place;
+}
+
+namespace {
+
+// What the kernel answers where two names cannot change places in one step, for reasons that do not
+// touch the names below them.
+bool cannot_swap(int error) { return error == EXDEV || error == EBUSY || error == EINVAL || error == ENOSYS || error == EPERM || error == EACCES; }
+
+// One name of the target: the old child goes into the stage's `old` folder, or is removed.
+Result<> replace_child(const Context& context, int target, int fresh, int old, const std::string& name,
+                       bool has_new) {
+  struct stat status {};
+  const bool has_old = ::fstatat(target, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
+  if (has_old && has_new &&
+      ::renameat2(fresh, name.c_str(), target, name.c_str(), RENAME_EXCHANGE) == 0) {
+    return {};
+  }
+  if (has_old && ::renameat(target, name.c_str(), old, name.c_str()) != 0) {
+    // From a lower layer of overlayfs: it cannot be moved, but removed.
+    if (errno != EXDEV) return errno_error(errno, "move away " + name);
+    THAW_CHECK(remove_tree(context, target, name));
+  }
+  if (has_new && ::renameat(fresh, name.c_str(), target, name.c_str()) != 0) {
+    return errno_error(errno, "move " + name + " into place");
+  }
+  return {};
+}
+
+Result<> replace_children(const Context& context, Stage& stage, const std::string& name, const TargetPlace& target) {
+  THAW_ASSIGN(const UniqueFd old_root, open_path(target.path, O_RDONLY | O_DIRECTORY));
+  THAW_ASSIGN(const UniqueFd new_root, open_at(stage.fd(), name, O_RDONLY | O_DIRECTORY));
+  if (::mkdirat(stage.fd(), "old", 0700) != 0) return errno_error(errno, "create a folder in the stage");
+  THAW_ASSIGN(const UniqueFd old_children, open_at(stage.fd(), "old", O_RDONLY | O_DIRECTORY));
+  THAW_ASSIGN(std::vector<std::string> old_names, names_in(old_root.get(), target.path));
+  THAW_ASSIGN(std::vector<std::string> new_names, names_in(new_root.get(), "the stage"));
+  std::sort(new_names.begin(), new_names.end());
+  for (const std::string& each : new_names) {
+    THAW_CHECK(replace_child(context, old_root.get(), new_root.get(), old_children.get(), each, true));
+  }
+  for (const std::string& each : old_names) {
+    if (each == stage.name() || std::binary_search(new_names.begin(), new_names.end(), each)) continue;
+    THAW_CHECK(replace_child(context, old_root.get(), new_root.get(), old_children.get(), each, false));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Placement> take_place(const Context& context, Stage& stage, const std::string& name,
+                             const TargetPlace& target) {
+  THAW_CHECK(context.alive());
+  if (!target.is_mount_point) {
+    THAW_ASSIGN(const UniqueFd parent, open_path(target.parent, O_RDONLY | O_DIRECTORY));
+    const unsigned how = target.exists ? RENAME_EXCHANGE : RENAME_NOREPLACE;
+    if (::renameat2(stage.fd(), name.c_str(), parent.get(), target.name.c_str(), how) == 0) {
+      return Placement::swapped;
+    }
+    if (!target.exists && errno == EINVAL &&
+        ::renameat(stage.fd(), name.c_str(), parent.get(), target.name.c_str()) == 0) {
+      return Placement::swapped;  // a filesystem without flags for rename; it replaces empty folders at most
+    }
+    if (!target.exists && errno == EEXIST) {
+      return Error(Code::busy, target.path + " appeared while it was being restored");
+    }
+    if (!target.exists || !cannot_swap(errno)) return errno_error(errno, "move into " + target.path);
+  }
+  // From here to the end the target is between the two trees, so nothing stops it any more but an error.
+  THAW_CHECK(replace_children(Context(), stage, name, target));
+  return Placement::child_by_child;
+}
+
+}  // namespace thaw

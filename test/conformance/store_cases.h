@@ -1,0 +1,62 @@
+// The stores that must all behave as src/object/store.h says.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "object/metered.h"
+#include "object/store.h"
+#include "support/faulty_store.h"
+#include "support/temp_dir.h"
+
+namespace thaw::test {
+
+// An empty store and what it stands on.
+struct OpenedStore {
+  std::unique_ptr<TempDir> dir;
+  std::unique_ptr<StoreMeter> meter;
+  std::unique_ptr<Faults> faults;
+  std::unique_ptr<ObjectStore> store;  // last: it goes first
+};
+
+struct StoreCase {
+  std::string name;
+  std::function<OpenedStore()> open;
+  bool is_tree = false;  // names are paths of files: no object lies below another
+};
+
+std::vector<StoreCase> store_cases();
+std::string name_of_case(const ::testing::TestParamInfo<StoreCase>& tested);
+
+// The fixture of every conformance test: a fresh store for each.
+class ObjectStoreTest : public ::testing::TestWithParam<StoreCase> {
+ protected:
+  static ObjectKey key(std::string_view text);
+
+  // Each fails the test where the store fails.
+  void put(std::string_view name, std::string_view text, PutMode mode = PutMode::overwrite);
+  void remove(const std::vector<std::string>& names);
+  std::string text_of(std::string_view name, ByteRange range = ByteRange::whole());
+  bool has(std::string_view name);
+  ListPage list(std::string_view prefix, ListOptions options = {});
+  // All names of a prefix, page by page.
+  std::vector<std::string> names(std::string_view prefix = "", size_t limit = 1000,
+                                 std::string after = "");
+
+  ObjectStore& store() { return *opened_.store; }
+  const Context context_;
+
+ private:
+  OpenedStore opened_ = GetParam().open();
+};
+
+std::vector<std::string> names_of(const ListPage& page);
+// The seed of this run's random tests. It is printed; THAW_TEST_SEED sets it, to have a failure again.
+uint64_t test_seed();
+
+}  // namespace thaw::test
