@@ -13,7 +13,9 @@ TaskGroup::TaskGroup(const Context& parent, unsigned threads, size_t queue_limit
   for (unsigned i = 0; i < std::max(threads, 1U); ++i) threads_.emplace_back([this] { work(); });
 }
 
-TaskGroup::~TaskGroup() {
+TaskGroup::~TaskGroup() { stop_and_join(); }
+
+void TaskGroup::stop_and_join() {
   stop_.stop();
   join();
 }

@@ -31,6 +31,8 @@ class TaskGroup {
   void submit(Task task);
   // Runs everything submitted to its end. The group takes no further tasks.
   Result<> wait();
+  // Drops what has not begun, ends the context and waits for what is running. For the owner.
+  void stop_and_join();
   // The first task's error so far, if any. Thread-safe.
   std::optional<Error> failure();
   // Ends when a task fails or the parent ends.

@@ -147,7 +147,7 @@ TEST(CommandLineTest, HelpAndVersion) {
 TEST(CommandLineTest, EveryHelpHasExamples) {
   const CommandLine line;
   for (const CLI::App* command : line.app().get_subcommands({})) {
-    const std::string help = command->help();
+    const std::string help = command->help("thaw");
     EXPECT_NE(help.find("Examples:"), std::string::npos) << command->get_name();
     EXPECT_NE(help.find("Usage: thaw " + command->get_name()), std::string::npos) << help;
   }

@@ -52,11 +52,9 @@ std::optional<std::string> stat_cache_dir(const Session& session) {
   return session.locations.stat_cache;
 }
 
-Outcome failure_about(const Error& error, const std::string& ref) {
+Outcome failure_about(const Error& error) {
   if (error.code() != Code::not_found) return failure(error);
-  Outcome outcome = miss("no such key or generation: " + ref, "`thaw ls` lists the keys");
-  outcome.fields["key"] = ref.substr(0, ref.find('@'));
-  return outcome;
+  return miss(error.message(), "`thaw ls` lists the keys");
 }
 
 }  // namespace thaw::cli

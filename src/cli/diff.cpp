@@ -64,15 +64,15 @@ class Diff final : public Command {
 
   Outcome run(Session& session) override {
     auto found = diff(session.context, session.store(), *parsed_from_, *parsed_to_);
-    if (!found) return failure_about(found.error(), from_ + " or " + to_);
+    if (!found) return failure_about(found.error());
     Outcome outcome;
     outcome.fields["differs"] = !found->empty();
     outcome.fields["differences"] = Fields::array();
     for (const Difference& difference : *found) {
       outcome.fields["differences"].push_back(
           {{"change", word_for(difference.change)}, {"path", difference.path}});
-      outcome.listing += fmt::format("{} {}\n", letter_for(difference.change),
-                                     difference.path.empty() ? "." : printable(difference.path));
+      outcome.listing +=
+          fmt::format("{} {}\n", letter_for(difference.change), printable(difference.path));
     }
     if (exit_code_ && !found->empty()) outcome.answer = 1;
     return outcome;

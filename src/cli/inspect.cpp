@@ -79,7 +79,7 @@ class Inspect final : public Command {
 
   Outcome run(Session& session) override {
     auto found = inspect(session.context, session.store(), *parsed_ref_);
-    return found ? described(*found) : failure_about(found.error(), ref_);
+    return found ? described(*found) : failure_about(found.error());
   }
 
  private:

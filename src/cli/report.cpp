@@ -29,7 +29,7 @@ int write_out(std::string_view text) {
 void say(std::string_view line) { fmt::print(stderr, "thaw: {}\n", line); }
 
 std::string sentence(const Outcome& outcome, const std::string& subject) {
-  const std::string message = printable(outcome.message);
+  std::string message = printable(outcome.message);
   // The engine's errors may begin with what was being done already ("save ./tree: …").
   const std::string verb = subject.substr(0, subject.find(' ')) + ' ';
   if (subject.empty() || message.starts_with(verb)) return message;

@@ -73,7 +73,6 @@ class Restore final : public Command {
 
  private:
   RestoreRequest request_for(const Session& session) const;
-  Outcome missed() const;
   Outcome done(const RestoreReport& report) const;
 
   std::string ref_;
@@ -131,18 +130,9 @@ Outcome Restore::run(Session& session) {
   const RestoreRequest request = request_for(session);
   auto report = restore(session.context, session.store(), request, &session.progress);
   if (report) return done(*report);
-  if (report.error().code() == Code::not_found) return missed();
-  Outcome outcome = failure(report.error());
+  Outcome outcome = failure_about(report.error());
   outcome.fields["key"] = parsed_ref_->key.text();
-  return outcome;
-}
-
-Outcome Restore::missed() const {
-  std::string tried = ref_;
-  for (const Key& key : parsed_fallbacks_) tried += ", " + key.text();
-  Outcome outcome = miss("no such key or generation: " + tried, "`thaw ls` lists the keys");
-  outcome.fields["key"] = parsed_ref_->key.text();
-  outcome.fields["hit"] = "miss";
+  if (outcome.status == Status::miss) outcome.fields["hit"] = "miss";
   return outcome;
 }
 

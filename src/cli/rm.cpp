@@ -38,8 +38,8 @@ class Rm final : public Command {
   Outcome run(Session& session) override {
     auto numbers = yes_ ? remove_generations(session.context, session.store(), *parsed_ref_)
                         : plan(session.context, session.store());
-    if (!numbers) return failure_about(numbers.error(), ref_);
-    if (numbers->empty()) return failure_about(Error(Code::not_found, ""), ref_);
+    if (!numbers) return failure_about(numbers.error());
+    if (numbers->empty()) return failure_about(Error(Code::not_found, "no snapshot of " + ref_));
     Outcome outcome;
     outcome.fields["key"] = parsed_ref_->key.text();
     outcome.fields["removed"] = yes_;

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
-#include <unistd.h>
 
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "base/log.h"
@@ -153,9 +154,11 @@ Outcome Save::run(Session& session) {
 
 Outcome Save::failed(const Error& error) const {
   Outcome outcome = failure(error);
-  // What is not found is the directory, or else a base.
-  if (error.code() == Code::not_found && ::access(path_.c_str(), F_OK) == 0) {
-    outcome = miss(error.text(), "`thaw ls` lists the keys");
+  // What is not found may be the directory, or a base.
+  std::error_code fault;
+  const bool there = std::filesystem::is_directory(path_, fault);
+  if (error.code() == Code::not_found && there && !parsed_bases_.empty()) {
+    outcome = failure_about(error);
   }
   outcome.fields["key"] = key_;
   return outcome;
@@ -185,7 +188,7 @@ void Save::describe(const SaveReport& report, Outcome& outcome) const {
   fields["key"] = key_;
   const bool stands = outcome.status == Status::done;
   if (stands) fields["generation"] = report.generation;
-  add_ids(fields, report.ids);
+  if (stands) add_ids(fields, report.ids);
   add_totals(fields, report.totals);
   if (stands) fields["stored_bytes"] = report.stored_bytes;
   fields["new_bytes"] = report.new_bytes;

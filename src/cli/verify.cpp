@@ -36,7 +36,7 @@ class Verify final : public Command {
   Outcome run(Session& session) override {
     auto report = verify(session.context, session.store(), parsed_ref_, session.config.threads,
                          &session.progress);
-    if (!report) return failure_about(report.error(), ref_);
+    if (!report) return failure_about(report.error());
     return described(*report);
   }
 
@@ -57,7 +57,7 @@ class Verify final : public Command {
         fmt::format("{}, {}, {} read", counted(report.snapshots, "snapshot"),
                     counted(report.packs, "pack"), human_size(report.bytes));
     if (report.faults.empty()) {
-      outcome.summary = fmt::format("verified: {}, no faults\n", checked);
+      outcome.summary = fmt::format("no faults: {}\n", checked);
     } else {
       outcome.status = Status::failed;
       outcome.reason = name_of(Code::corrupt);

@@ -93,14 +93,14 @@ TEST(HostileManifestTest, EveryFlippedBitFailsOrLeavesASoundManifest) {
   }
 }
 
-// Compressed or not, a flip must do no harm: here each gets past the checksum and zstd.
-TEST(HostileManifestTest, EveryFlippedBitOfTheBodyFailsOrLeavesASoundManifest) {
+// Compressed or not, a change must do no harm: here each gets past the checksum and zstd.
+TEST(HostileManifestTest, EveryChangedByteOfTheBodyFailsOrLeavesASoundManifest) {
   const ByteVector body = build_body(sample_columns());
   size_t sound = 0;
-  for (size_t bit = 0; bit < body.size() * 8; ++bit) {
+  for (size_t i = 0; i < body.size() * 2; ++i) {
     ByteVector broken;
     broken.append(body.view());
-    broken.data()[bit / 8] ^= static_cast<uint8_t>(1 << bit % 8);
+    broken.data()[i / 2] ^= static_cast<uint8_t>(i % 2 == 0 ? 1 << i / 2 % 8 : 0xff);
     auto decoded = decode_manifest(wrap_body(broken.view(), sample_packs()).view());
     if (!decoded) {
       EXPECT_TRUE(fails_with(Code::corrupt, decoded));

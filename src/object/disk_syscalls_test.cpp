@@ -1,6 +1,8 @@
 // The disk store on filesystems that fail, lie or lack a call, and what it makes durable. The
 // system calls below take the place of libc's in this program; without a hook they do what libc's
 // do.
+#include <dirent.h>
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <sys/stat.h>
@@ -23,6 +25,7 @@ struct Hooks {
   std::function<int()> renameat2;
   std::function<int()> write;
   std::function<int()> pread;
+  std::function<int()> readdir;
 };
 Hooks hooks;
 
@@ -62,6 +65,15 @@ ssize_t write(int fd, const void* from, size_t size) {
 ssize_t pread(int fd, void* to, size_t size, off_t offset) {
   if (const int error = hooks.pread ? hooks.pread() : 0) return fail(error);
   return ::syscall(SYS_pread64, fd, to, size, offset);
+}
+
+dirent* readdir(DIR* folder) {
+  static const auto real = reinterpret_cast<dirent* (*)(DIR*)>(::dlsym(RTLD_NEXT, "readdir"));
+  if (const int error = hooks.readdir ? hooks.readdir() : 0) {
+    errno = error;
+    return nullptr;
+  }
+  return real(folder);
 }
 
 }  // extern "C"
@@ -367,6 +379,40 @@ TEST_F(DiskSyscalls, AReadThatFailsOrFallsShortIsAnError) {
   const auto cut = store_->get(context_, key("a"), ByteRange::whole(), Freshness::any);
   ASSERT_FALSE(cut) << "never fewer bytes than range and size allow";
   EXPECT_EQ(cut.error().code(), Code::unavailable);
+}
+
+// --- listing
+
+TEST_F(DiskSyscalls, AListReadsOnlyTheFoldersThatMayHoldItsNames) {
+  store_ = *open_disk_store(root_, Durability::none);
+  for (int i = 100; i < 140; ++i) {
+    const std::string n = std::to_string(i);
+    for (const char* leaf : {"/@/1", "/@/2", "/@/3"}) ASSERT_TRUE(put("keys/k" + n + leaf));
+  }
+  int reads = 0;
+  hooks.readdir = [&] {
+    ++reads;
+    return 0;
+  };
+  const auto reads_of = [&](std::string_view prefix, ListOptions options, size_t names) {
+    reads = 0;
+    const auto page = store_->list(context_, prefix, std::move(options));
+    EXPECT_EQ(page->objects.size(), names);
+    return reads;
+  };
+  // A folder of n entries takes n + 3 reads: ".", ".." and the end.
+  EXPECT_EQ(reads_of("keys/k120/@/", {"", 1}, 1), 6) << "straight to the folder";
+  EXPECT_EQ(reads_of("keys/k120", {}, 3), 43 + 4 + 6) << "one of all keys";
+  EXPECT_EQ(reads_of("keys/", {"keys/k138/@/3", 1000}, 3), 43 + 2 * (4 + 6)) << "the last two";
+  EXPECT_EQ(reads_of("", {"", 2}, 2), 5 + 43 + 4 + 6) << "ends when the page is full";
+}
+
+TEST_F(DiskSyscalls, AFolderThatCannotBeReadIsAnError) {
+  ASSERT_TRUE(put("a/b"));
+  hooks.readdir = [] { return EIO; };
+  const auto page = store_->list(context_, "", {});
+  ASSERT_FALSE(page) << "not a short list";
+  EXPECT_EQ(page.error().code(), Code::unavailable);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -281,6 +282,21 @@ TEST_F(Disk, WhatOthersPutIntoAFolderKeepsIt) {
   fs::create_symlink("nowhere", root_ + "/a/link");
   ASSERT_TRUE(remove("a/b"));
   EXPECT_TRUE(fs::is_symlink(root_ + "/a/link"));
+}
+
+TEST_F(Disk, RemovingFromManyFoldersTakesFewDescriptors) {
+  std::vector<ObjectKey> keys;
+  for (int i = 0; i < 300; ++i) keys.push_back(key("folder" + std::to_string(i) + "/x"));
+  for (const ObjectKey& each : keys) ASSERT_TRUE(put(each.text(), ""));
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  rlimit few = before;
+  few.rlim_cur = 150;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+  const auto removed = store_->remove(context_, keys);
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  ASSERT_TRUE(removed) << removed.error().text();
+  EXPECT_THAT(entries_of(root_), ElementsAre(".tmp"));
 }
 
 // --- a filesystem that refuses

@@ -46,7 +46,8 @@ Result<uint64_t> set_attributes(int fd, const Tree& tree, const Node& node,
   // Only root can give files away; for others the file stays the caller's, as promised, silently.
   if (options.owners && is_root() && (!is_own(node.owner) || !mode_is_set)) {
     if (::fchown(fd, node.owner.uid, node.owner.gid) != 0) {
-      if (errno != EPERM && errno != EINVAL) return errno_error(errno, "change the owner of " + name);
+      if (errno != EPERM && errno != EINVAL)
+        return errno_error(errno, "change the owner of " + name);
       ++skipped;
     }
     mode_is_set = mode_is_set && (node.mode & (S_ISUID | S_ISGID)) == 0;
@@ -67,8 +68,10 @@ Result<uint64_t> set_attributes_of_link(int folder, const std::string& name, con
                                         const Node& node, const AttributeOptions& options) {
   uint64_t skipped = 0;
   if (options.owners && is_root()) {
-    if (::fchownat(folder, name.c_str(), node.owner.uid, node.owner.gid, AT_SYMLINK_NOFOLLOW) != 0) {
-      if (errno != EPERM && errno != EINVAL) return errno_error(errno, "change the owner of " + name);
+    if (::fchownat(folder, name.c_str(), node.owner.uid, node.owner.gid, AT_SYMLINK_NOFOLLOW) !=
+        0) {
+      if (errno != EPERM && errno != EINVAL)
+        return errno_error(errno, "change the owner of " + name);
       ++skipped;
     }
   }
@@ -77,7 +80,8 @@ Result<uint64_t> set_attributes_of_link(int folder, const std::string& name, con
     return errno_error(errno, "change the mode of " + name);
   }
   if (options.xattrs && (node.xattrs != kNone || !options.fresh)) {
-    THAW_ASSIGN(const size_t unset, write_xattrs_of_link(proc_path(folder, name), xattrs_of(tree, node)));
+    THAW_ASSIGN(const size_t unset,
+                write_xattrs_of_link(proc_path(folder, name), xattrs_of(tree, node)));
     skipped += unset;
   }
   const struct timespec times[2] = {{0, UTIME_OMIT}, to_timespec(node.mtime_ns)};

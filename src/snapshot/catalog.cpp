@@ -52,7 +52,8 @@ ObjectKey manifest_object(const RandomId& id) { return name("manifests/" + id.he
 ObjectKey lease_object(const RandomId& id) { return name("leases/" + id.hex()); }
 
 Result<bool> check_store(const Context& context, ObjectStore& store) {
-  auto marker = store.get(context, name(std::string(kStoreMarkerName)), ByteRange::whole(), Freshness::origin);
+  auto marker = store.get(context, name(std::string(kStoreMarkerName)), ByteRange::whole(),
+                          Freshness::origin);
   if (!marker && marker.error().code() == Code::not_found) return false;
   if (!marker) return std::move(marker).within("open the store").error();
   THAW_CHECK(check_store_marker(marker->bytes.view()).within("open the store " + store.describe()));
@@ -69,7 +70,8 @@ Result<> prepare_store(const Context& context, ObjectStore& store) {
   return {};
 }
 
-Result<std::optional<Entry>> find_newest(const Context& context, ObjectStore& store, const Key& key) {
+Result<std::optional<Entry>> find_newest(const Context& context, ObjectStore& store,
+                                         const Key& key) {
   ListOptions options;
   // One name is enough unless the newest generations were removed.
   options.limit = 1;
@@ -81,7 +83,8 @@ Result<std::optional<Entry>> find_newest(const Context& context, ObjectStore& st
       if (!entry || entry->key != key) continue;  // foreign: reported by verify, not read
       THAW_ASSIGN(auto record, read_generation(context, store, key, entry->generation));
       if (!record) continue;
-      if (auto* found = std::get_if<Entry>(&*record)) return std::optional<Entry>(std::move(*found));
+      if (auto* found = std::get_if<Entry>(&*record))
+        return std::optional<Entry>(std::move(*found));
     }
     if (!page.more || page.objects.empty()) return std::optional<Entry>();
     options.after = page.objects.back().key.text();
@@ -97,7 +100,8 @@ Result<std::optional<Entry>> find_generation(const Context& context, ObjectStore
   return std::optional<Entry>();
 }
 
-Result<std::optional<Entry>> find_entry(const Context& context, ObjectStore& store, const KeyRef& ref) {
+Result<std::optional<Entry>> find_entry(const Context& context, ObjectStore& store,
+                                        const KeyRef& ref) {
   if (ref.generation) return find_generation(context, store, ref.key, *ref.generation);
   return find_newest(context, store, ref.key);
 }
@@ -111,11 +115,13 @@ Result<Manifest> load_manifest(const Context& context, ObjectStore& store, const
   const ObjectKey object = manifest_object(ref.id);
   auto fetched = store.get(context, object, ByteRange::whole(), Freshness::any);
   if (!fetched && fetched.error().code() == Code::not_found) {
-    return Error(Code::corrupt, fmt::format("object {} is missing, and {}@{} needs it", object.text(), entry.key, entry.generation));
+    return Error(Code::corrupt, fmt::format("object {} is missing, and {}@{} needs it",
+                                            object.text(), entry.key, entry.generation));
   }
   if (!fetched) return std::move(fetched).error();
   if (fetched->bytes.size() != ref.size_bytes || sha256(fetched->bytes.view()) != ref.sha256) {
-    return Error(Code::corrupt, "object " + object.text() + " does not match the digest in its entry");
+    return Error(Code::corrupt,
+                 "object " + object.text() + " does not match the digest in its entry");
   }
   return decode_manifest(fetched->bytes.view()).within("object " + object.text());
 }
@@ -158,7 +164,8 @@ Result<uint64_t> publish(const Context& context, ObjectStore& store, Entry entry
   return Error(Code::busy, fmt::format("{} other savers of {} were faster", kRaces, key.text()));
 }
 
-Result<bool> retire(const Context& context, ObjectStore& store, const Key& key, uint64_t generation) {
+Result<bool> retire(const Context& context, ObjectStore& store, const Key& key,
+                    uint64_t generation) {
   const ObjectKey object = name(entry_name(key, generation));
   auto record = read_generation(context, store, key, generation);
   // What cannot be read any more can still be removed.
@@ -170,7 +177,8 @@ Result<bool> retire(const Context& context, ObjectStore& store, const Key& key, 
   return true;
 }
 
-Result<std::vector<uint64_t>> generations_of(const Context& context, ObjectStore& store, const Key& key) {
+Result<std::vector<uint64_t>> generations_of(const Context& context, ObjectStore& store,
+                                             const Key& key) {
   std::vector<uint64_t> numbers;
   ListOptions options;
   const std::string prefix = entry_prefix(key);
@@ -185,7 +193,8 @@ Result<std::vector<uint64_t>> generations_of(const Context& context, ObjectStore
   }
 }
 
-Result<std::vector<Key>> keys_below(const Context& context, ObjectStore& store, std::string_view prefix) {
+Result<std::vector<Key>> keys_below(const Context& context, ObjectStore& store,
+                                    std::string_view prefix) {
   std::vector<Key> keys;
   if (prefix.ends_with('/')) prefix.remove_suffix(1);
   const std::string below = "keys/" + std::string(prefix);

@@ -21,7 +21,8 @@ Result<bool> check_store(const Context& context, ObjectStore& store);
 Result<> prepare_store(const Context& context, ObjectStore& store);
 
 // The newest generation that is not removed; empty for a miss. One LIST and one GET as a rule.
-Result<std::optional<Entry>> find_newest(const Context& context, ObjectStore& store, const Key& key);
+Result<std::optional<Entry>> find_newest(const Context& context, ObjectStore& store,
+                                         const Key& key);
 // One generation; empty when it does not exist or was removed.
 Result<std::optional<Entry>> find_generation(const Context& context, ObjectStore& store,
                                              const Key& key, uint64_t generation);
@@ -37,8 +38,10 @@ Result<Manifest> load_manifest(const Context& context, ObjectStore& store, const
 // Safe against lost answers: the entry's nonce tells whose it is.
 Result<uint64_t> publish(const Context& context, ObjectStore& store, Entry entry);
 
-// Overwrites the generation's entry with a tombstone. False when there was nothing (or a tombstone).
-Result<bool> retire(const Context& context, ObjectStore& store, const Key& key, uint64_t generation);
+// Overwrites the generation's entry with a tombstone. False when there was nothing (or a
+// tombstone).
+Result<bool> retire(const Context& context, ObjectStore& store, const Key& key,
+                    uint64_t generation);
 
 // Every generation number of a key that has an entry or tombstone, newest first.
 Result<std::vector<uint64_t>> generations_of(const Context& context, ObjectStore& store,

@@ -42,7 +42,8 @@ struct FetchedRange {
 };
 
 // One hash over a whole chunk; file by file in a bundle, and there only the files in use.
-Result<> verify_chunk(const Manifest& manifest, const FetchPlan& plan, uint32_t number, Bytes content) {
+Result<> verify_chunk(const Manifest& manifest, const FetchPlan& plan, uint32_t number,
+                      Bytes content) {
   const ChunkPlace& chunk = manifest.layout.chunks[number];
   if (chunk.kind == ChunkKind::whole) {
     if (sha256(content) == chunk.digest) return {};
@@ -65,7 +66,8 @@ Result<std::shared_ptr<FetchedRange>> fetch(const Context& context, ObjectStore&
   const ObjectKey object = pack_object(pack.id);
   auto got = store.get(context, object, ByteRange::of(range.offset, range.length), Freshness::any);
   if (!got && got.error().code() == Code::not_found) {
-    return Error(Code::corrupt, "object " + object.text() + " is missing, and the snapshot needs it");
+    return Error(Code::corrupt,
+                 "object " + object.text() + " is missing, and the snapshot needs it");
   }
   if (!got && got.error().code() == Code::invalid) {
     return Error(Code::corrupt, "object " + object.text() + " is cut off");
@@ -85,13 +87,15 @@ Result<> fetch_chunks(const Context& context, ObjectStore& store, const Manifest
                       const ChunkSink& sink) {
   const Layout& layout = manifest.layout;
   DecoderPool decoders;
-  auto decode = [&](const Context& inner, uint32_t number, const FetchedRange& range, size_t offset) -> Result<> {
+  auto decode = [&](const Context& inner, uint32_t number, const FetchedRange& range,
+                    size_t offset) -> Result<> {
     const ChunkPlace& chunk = layout.chunks[number];
     auto decoder = decoders.take();
     auto done = [&]() -> Result<> {
-      THAW_ASSIGN(const Bytes content,
-                  decoder->decode(chunk.codec, range.bytes.view().subspan(offset, chunk.stored_bytes),
-                                  chunk.content_bytes));
+      THAW_ASSIGN(
+          const Bytes content,
+          decoder->decode(chunk.codec, range.bytes.view().subspan(offset, chunk.stored_bytes),
+                          chunk.content_bytes));
       THAW_CHECK(verify_chunk(manifest, plan, number, content));
       return sink(inner, number, content);
     }();

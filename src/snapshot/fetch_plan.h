@@ -1,4 +1,5 @@
-// Which bytes of which packs a set of contents needs, in which order, and what is made of them. Pure.
+// Which bytes of which packs a set of contents needs, in which order, and what is made of them.
+// Pure.
 #pragma once
 
 #include <cstdint>

@@ -7,9 +7,9 @@
 
 namespace thaw {
 
-// A pattern without '/' matches a name at any depth ("*.o", ".git"). One with '/' matches the path from
-// the tree's root ("build/*.o"; a leading '/' only anchors: "/build"); "**" stands for any number of
-// folders. '*', '?' and '[…]' do not match '/'. Thread-safe.
+// A pattern without '/' matches a name at any depth ("*.o", ".git"). One with '/' matches the path
+// from the tree's root ("build/*.o"; a leading '/' only anchors: "/build"); "**" stands for any
+// number of folders. '*', '?' and '[…]' do not match '/'. Thread-safe.
 class Globs {
  public:
   Globs() = default;

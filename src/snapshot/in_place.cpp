@@ -18,17 +18,22 @@ namespace {
 
 class InPlace {
  public:
-  InPlace(const Context& context, ObjectStore& store, const Manifest& manifest, const TargetPlace& target,
-          const RestoreRequest& request, Progress* progress)
-      : context_(context), store_(store), manifest_(manifest), tree_(manifest.tree), target_(target),
-        request_(request), progress_(progress) {}
+  InPlace(const Context& context, ObjectStore& store, const Manifest& manifest,
+          const TargetPlace& target, const RestoreRequest& request, Progress* progress)
+      : context_(context),
+        store_(store),
+        manifest_(manifest),
+        tree_(manifest.tree),
+        target_(target),
+        request_(request),
+        progress_(progress) {}
 
   Result<InPlaceTotals> run() {
     if (progress_ != nullptr) progress_->begin("comparing", 0, 0);
     THAW_CHECK(look());
     THAW_CHECK(stage_files());
-    // From here on the target changes; each step leaves it usable, and a stop in between is repaired by the
-    // same command again.
+    // From here on the target changes; each step leaves it usable, and a stop in between is
+    // repaired by the same command again.
     THAW_CHECK(remove_names());
     THAW_CHECK(put_in_place());
     THAW_CHECK(fix_attributes());
@@ -99,7 +104,8 @@ class InPlace {
 
   Result<> remove_on_disk(uint32_t j) {
     THAW_ASSIGN(const ParentAndName at, open_parent_beneath(scan_.root.get(), scan_.tree.path(j)));
-    THAW_CHECK(remove_tree(context_, at.folder.get(), at.name).within("remove " + target_.path + "/" + scan_.tree.path(j)));
+    THAW_CHECK(remove_tree(context_, at.folder.get(), at.name)
+                   .within("remove " + target_.path + "/" + scan_.tree.path(j)));
     return {};
   }
 
@@ -127,7 +133,8 @@ class InPlace {
       if (action == Action::link) {
         THAW_ASSIGN(const ParentAndName first,
                     open_parent_beneath(scan_.root.get(), tree_.path(tree_.nodes[i].link_to)));
-        if (::linkat(first.folder.get(), first.name.c_str(), stage_->fd(), staged.c_str(), 0) != 0) {
+        if (::linkat(first.folder.get(), first.name.c_str(), stage_->fd(), staged.c_str(), 0) !=
+            0) {
           return failed("link", path);
         }
         ++totals_.written.written;
@@ -169,7 +176,8 @@ class InPlace {
     const bool staged = stage_.has_value();
     if (staged) {
       const auto removed = stage_->remove(context_);
-      if (!removed) log::warn("a staging folder stays until the next restore: {}", removed.error().text());
+      if (!removed)
+        log::warn("a staging folder stays until the next restore: {}", removed.error().text());
     }
     for (uint32_t i = 1; i < tree_.nodes.size(); ++i) {
       if (plan_.actions[i] == Action::fix && !tree_.nodes[i].is_dir()) THAW_CHECK(fix(i));
@@ -192,7 +200,8 @@ class InPlace {
       const Node& node = tree_.nodes[i];
       if (!node.is_file() || node.is_link()) continue;
       const uint32_t j = plan_.scanned[i];
-      const XattrSet* xattrs = node.xattrs == kNone || !request_.xattrs ? nullptr : &tree_.xattr_sets[node.xattrs];
+      const XattrSet* xattrs =
+          node.xattrs == kNone || !request_.xattrs ? nullptr : &tree_.xattr_sets[node.xattrs];
       if (plan_.actions[i] == Action::none && j != kNone) {
         const Node& found = scan_.tree.nodes[j];
         if (found.is_link() || known_.recordable[j] == 0) continue;
@@ -218,7 +227,8 @@ class InPlace {
     if (::fstat(fd->get(), &status) != 0) return std::nullopt;
     const FileStat stat = file_stat_of(status);
     const Node& node = tree_.nodes[i];
-    const bool ours = stat.size_bytes == tree_.contents[node.payload].size_bytes && stat.mtime_ns == node.mtime_ns;
+    const bool ours = stat.size_bytes == tree_.contents[node.payload].size_bytes &&
+                      stat.mtime_ns == node.mtime_ns;
     if (!ours || !wait_until_past(stat.ctime_ns) || !lease.unbroken()) return std::nullopt;
     return stat;
   }

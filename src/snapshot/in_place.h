@@ -17,8 +17,8 @@ struct InPlaceTotals {
   uint64_t removed = 0;
 };
 
-// `target` exists. New contents are fetched and verified into a staging folder first: until all are there,
-// nothing in the target is touched; then each file is renamed into place whole.
+// `target` exists. New contents are fetched and verified into a staging folder first: until all are
+// there, nothing in the target is touched; then each file is renamed into place whole.
 Result<InPlaceTotals> restore_in_place(const Context& context, ObjectStore& store,
                                        const Manifest& manifest, const TargetPlace& target,
                                        const RestoreRequest& request, Progress* progress);

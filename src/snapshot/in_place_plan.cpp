@@ -30,7 +30,8 @@ struct ChildNameHash {
 bool same_type(const Node& a, const Node& b) { return (a.mode & S_IFMT) == (b.mode & S_IFMT); }
 
 // The digest of an open file of this size, leaf by leaf; empty when it is not as long as that.
-Result<std::optional<Digest>> digest_of(const Context& context, int fd, uint64_t size, const std::string& name) {
+Result<std::optional<Digest>> digest_of(const Context& context, int fd, uint64_t size,
+                                        const std::string& name) {
   std::vector<Digest> leaves;
   ByteVector leaf(std::min<uint64_t>(size, limits::kLeafBytes) + 1);
   for (uint64_t at = 0; at < size || leaves.empty(); at += limits::kLeafBytes) {
@@ -47,7 +48,11 @@ class Comparison {
  public:
   Comparison(const Manifest& manifest, Scan& scan, const std::string& root_name, KnownFiles& known,
              const CompareOptions& options)
-      : wanted_(manifest.tree), scan_(scan), root_name_(root_name), known_(known), options_(options) {}
+      : wanted_(manifest.tree),
+        scan_(scan),
+        root_name_(root_name),
+        known_(known),
+        options_(options) {}
 
   Result<InPlacePlan> run(const Context& context) {
     match();
@@ -127,12 +132,15 @@ class Comparison {
     if (!fd) return {};
     ReadLease lease(fd->get());
     struct stat before {};
-    if (::fstat(fd->get(), &before) != 0 || !file_stat_of(before).same_version(scan_.stats[j])) return {};
+    if (::fstat(fd->get(), &before) != 0 || !file_stat_of(before).same_version(scan_.stats[j]))
+      return {};
     const bool past = ctime_is_past(scan_.stats[j].ctime_ns);
     THAW_ASSIGN(const auto digest, digest_of(context, fd->get(), scan_.stats[j].size_bytes, name));
     THAW_ASSIGN(const XattrSet xattrs, read_xattrs(fd->get(), name));
     struct stat after {};
-    if (!digest || ::fstat(fd->get(), &after) != 0 || !file_stat_of(after).same_version(scan_.stats[j])) return {};
+    if (!digest || ::fstat(fd->get(), &after) != 0 ||
+        !file_stat_of(after).same_version(scan_.stats[j]))
+      return {};
     const std::lock_guard lock(mutex);
     known_.digests[j] = *digest;
     known_.recordable[j] = past && lease.unbroken() ? 1 : 0;
@@ -158,10 +166,13 @@ class Comparison {
     const Node& wanted = wanted_.nodes[i];
     const Node& found = scan_.tree.nodes[j];
     if (wanted.is_file()) {
-      return scan_.stats[j].size_bytes == content_of(i).size_bytes && known_.digests[j] == content_of(i).digest;
+      return scan_.stats[j].size_bytes == content_of(i).size_bytes &&
+             known_.digests[j] == content_of(i).digest;
     }
-    if (wanted.is_symlink()) return wanted_.targets[wanted.payload] == scan_.tree.targets[found.payload];
-    if (wanted.is_device()) return wanted_.devices[wanted.payload] == scan_.tree.devices[found.payload];
+    if (wanted.is_symlink())
+      return wanted_.targets[wanted.payload] == scan_.tree.targets[found.payload];
+    if (wanted.is_device())
+      return wanted_.devices[wanted.payload] == scan_.tree.devices[found.payload];
     return true;
   }
 
@@ -193,7 +204,8 @@ class Comparison {
       if (!node.is_link()) continue;
       const uint32_t j = plan_.scanned[i];
       const uint32_t other = plan_.scanned[node.link_to];
-      const bool linked = j != kNone && other != kNone && first_on_disk(j) == first_on_disk(other) &&
+      const bool linked = j != kNone && other != kNone &&
+                          first_on_disk(j) == first_on_disk(other) &&
                           plan_.actions[node.link_to] != Action::write;
       if (!linked) plan_.actions[i] = Action::link;
     }

@@ -21,11 +21,12 @@ enum class Action : uint8_t {
 };
 
 struct InPlacePlan {
-  std::vector<Action> actions;          // per node of the snapshot
-  std::vector<uint32_t> scanned;        // per node of the snapshot: the same name on disk, or kNone
-  std::vector<uint32_t> extra;          // nodes on disk that the snapshot does not name; topmost only
-  std::vector<uint32_t> in_the_way;     // nodes on disk of another type than the snapshot's
-  std::vector<uint8_t> changed_folder;  // per node: its entries change, so its time has to be set again
+  std::vector<Action> actions;       // per node of the snapshot
+  std::vector<uint32_t> scanned;     // per node of the snapshot: the same name on disk, or kNone
+  std::vector<uint32_t> extra;       // nodes on disk that the snapshot does not name; topmost only
+  std::vector<uint32_t> in_the_way;  // nodes on disk of another type than the snapshot's
+  std::vector<uint8_t>
+      changed_folder;  // per node: its entries change, so its time has to be set again
 };
 
 struct CompareOptions {
@@ -41,8 +42,8 @@ struct KnownFiles {
   std::vector<uint8_t> recordable;  // was read under a lease that held
 };
 
-// Compares; reads files of which `known` says nothing and whose size does not tell already, and adds
-// what it learns to `known` and to the scan's attributes.
+// Compares; reads files of which `known` says nothing and whose size does not tell already, and
+// adds what it learns to `known` and to the scan's attributes.
 Result<InPlacePlan> plan_in_place(const Context& context, const Manifest& manifest, Scan& scan,
                                   const std::string& root_name, KnownFiles& known,
                                   const CompareOptions& options);

@@ -84,18 +84,18 @@ Result<> Ingest::run(const Context& context, std::span<const uint32_t> nodes) {
   for (unsigned i = 0; i < std::max(options_.threads, 1U); ++i) {
     workers.push_back(std::make_unique<IngestWorker>(*this));
   }
-  THAW_CHECK(parallel_for(
-      context, options_.threads, units.size(),
-      [&](const Context& inner, unsigned worker, size_t index) -> Result<> {
-        const Unit& unit = units[index];
-        if (unit.large != nullptr) {
-          return workers[worker]->read_segment(inner, *unit.large, unit.segment);
-        }
-        for (size_t i = unit.begin; i < unit.end; ++i) {
-          THAW_CHECK(workers[worker]->read_small(inner, small[i]));
-        }
-        return inner.alive();
-      }));
+  THAW_CHECK(parallel_for(context, options_.threads, units.size(),
+                          [&](const Context& inner, unsigned worker, size_t index) -> Result<> {
+                            const Unit& unit = units[index];
+                            if (unit.large != nullptr) {
+                              return workers[worker]->read_segment(inner, *unit.large,
+                                                                   unit.segment);
+                            }
+                            for (size_t i = unit.begin; i < unit.end; ++i) {
+                              THAW_CHECK(workers[worker]->read_small(inner, small[i]));
+                            }
+                            return inner.alive();
+                          }));
   return parallel_for(context, options_.threads, workers.size(),
                       [&](const Context&, unsigned, size_t i) { return workers[i]->flush(); });
 }
@@ -113,7 +113,8 @@ Result<OpenFile> IngestWorker::open_file(uint32_t node) {
   const Tree& tree = ingest_.scan_.tree;
   const uint32_t parent = tree.nodes[node].parent;
   if (parent != folder_node_ || !folder_.valid()) {
-    THAW_ASSIGN(folder_, open_beneath(ingest_.scan_.root.get(), tree.path(parent), O_PATH | O_DIRECTORY));
+    THAW_ASSIGN(folder_,
+                open_beneath(ingest_.scan_.root.get(), tree.path(parent), O_PATH | O_DIRECTORY));
     folder_node_ = parent;
   }
   OpenFile file;
@@ -157,7 +158,8 @@ Result<> IngestWorker::accept(uint32_t node_number, OpenFile& file, const Conten
   ++ingest_.files_read_;
   if (ingest_.progress_ != nullptr) {
     ++ingest_.progress_->files_done;
-    if (content.size_bytes <= limits::kLeafBytes) ingest_.progress_->bytes_done += content.size_bytes;
+    if (content.size_bytes <= limits::kLeafBytes)
+      ingest_.progress_->bytes_done += content.size_bytes;
   }
   return {};
 }
@@ -166,14 +168,19 @@ Result<> IngestWorker::read_small(const Context& context, uint32_t node) {
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     THAW_ASSIGN(const Reading reading, try_small(node));
     switch (reading) {
-      case Reading::done: return {};
-      case Reading::gone: drop(node); return {};
+      case Reading::done:
+        return {};
+      case Reading::gone:
+        drop(node);
+        return {};
       case Reading::too_large: {
         LargeFile file;
         file.node = node;
         return read_large_alone(context, file, kAttempts - attempt);
       }
-      case Reading::changed: THAW_CHECK(context.alive()); break;
+      case Reading::changed:
+        THAW_CHECK(context.alive());
+        break;
     }
   }
   return Error(Code::busy, name_of(node) + " changed each of the three times that it was read");
@@ -219,9 +226,9 @@ Result<> IngestWorker::flush() {
   place.codec = frame.codec;
   place.kind = ChunkKind::bundle;
   THAW_ASSIGN(const PackWriter::Place at,
-              ingest_.packs_.add({place.digest, place.stored_bytes, place.content_bytes, place.codec,
-                                  place.kind},
-                                 frame.bytes));
+              ingest_.packs_.add(
+                  {place.digest, place.stored_bytes, place.content_bytes, place.codec, place.kind},
+                  frame.bytes));
   place.pack = at.pack;
   place.offset = at.offset;
   const uint32_t chunk = ingest_.layout_.add_bundle();

@@ -12,8 +12,8 @@ namespace thaw {
 namespace {
 
 constexpr size_t kPageBytes = 4096;
-// A run of zeros inside an image's leaf is left out only from this length on: a shorter one costs less
-// compressed than as an extent of its own.
+// A run of zeros inside an image's leaf is left out only from this length on: a shorter one costs
+// less compressed than as an extent of its own.
 constexpr size_t kZeroRunBytes = 64 * 1024;
 
 bool all_zero(Bytes bytes) {
@@ -68,7 +68,8 @@ void IngestWorker::yield_lease(LargeFile& file) {
 Result<> IngestWorker::read_segment(const Context& context, LargeFile& file, uint64_t segment) {
   THAW_ASSIGN(const bool there, open_large(file));
   // One that changed size since it was listed is read anew as a whole once all are through.
-  const bool fits = there && file.open->stat.size_bytes == ingest_.scan_.stats[file.node].size_bytes;
+  const bool fits =
+      there && file.open->stat.size_bytes == ingest_.scan_.stats[file.node].size_bytes;
   if (fits && !file.torn) {
     auto read = read_open_segment(context, file, segment);
     if (!read && read.error().code() != Code::busy) return read;
@@ -86,7 +87,8 @@ Result<> IngestWorker::read_segment(const Context& context, LargeFile& file, uin
   return read_large_alone(context, file, 2);
 }
 
-Result<> IngestWorker::read_large_alone(const Context& context, LargeFile& file, int attempts_left) {
+Result<> IngestWorker::read_large_alone(const Context& context, LargeFile& file,
+                                        int attempts_left) {
   for (int attempt = 0; attempt < attempts_left; ++attempt) {
     file.open.reset();
     file.gone = false;
@@ -108,10 +110,12 @@ Result<> IngestWorker::read_large_alone(const Context& context, LargeFile& file,
     THAW_ASSIGN(const bool complete_now, complete(file));
     if (complete_now) return {};
   }
-  return Error(Code::busy, name_of(file.node) + " changed each of the three times that it was read");
+  return Error(Code::busy,
+               name_of(file.node) + " changed each of the three times that it was read");
 }
 
-Result<> IngestWorker::read_open_segment(const Context& context, LargeFile& file, uint64_t segment) {
+Result<> IngestWorker::read_open_segment(const Context& context, LargeFile& file,
+                                         uint64_t segment) {
   const uint64_t begin = segment * kSegmentBytes;
   const uint64_t end = std::min(begin + kSegmentBytes, file.open->stat.size_bytes);
   std::vector<Extent>& extents = file.extents[segment];
@@ -139,12 +143,14 @@ Result<> IngestWorker::read_by_content(const Context& context, LargeFile& file, 
       const size_t have = window_.size();
       const size_t want = std::min<uint64_t>(2 * sizes.max_bytes - have, end - filled);
       window_.resize(have + want);
-      THAW_ASSIGN(const size_t n, pread_up_to(file.open->fd.get(), window_.span().subspan(have), filled, name));
+      THAW_ASSIGN(const size_t n,
+                  pread_up_to(file.open->fd.get(), window_.span().subspan(have), filled, name));
       if (n != want) return Error(Code::busy, name + " shrank while it was being read");
       filled += want;
     }
     const Bytes window = window_.view().subspan(consumed);
-    const size_t length = first_chunk_length(window.first(std::min(window.size(), sizes.max_bytes)), sizes);
+    const size_t length =
+        first_chunk_length(window.first(std::min(window.size(), sizes.max_bytes)), sizes);
     const Bytes chunk = window.first(length);
     // Leaves lie on a fixed grid, chunks do not: feed the chunk leaf by leaf.
     for (size_t fed = 0; fed < length;) {
@@ -226,9 +232,10 @@ Result<uint32_t> IngestWorker::lay_whole_chunk(Bytes content, const Digest& dige
   place.stored_bytes = static_cast<uint32_t>(frame.bytes.size());
   place.content_bytes = static_cast<uint32_t>(content.size());
   place.codec = frame.codec;
-  THAW_ASSIGN(const PackWriter::Place at,
-              ingest_.packs_.add({digest, place.stored_bytes, place.content_bytes, place.codec, place.kind},
-                                 frame.bytes));
+  THAW_ASSIGN(
+      const PackWriter::Place at,
+      ingest_.packs_.add({digest, place.stored_bytes, place.content_bytes, place.codec, place.kind},
+                         frame.bytes));
   place.pack = at.pack;
   place.offset = at.offset;
   ingest_.layout_.place_chunk(claim.chunk, place);

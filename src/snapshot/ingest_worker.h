@@ -9,8 +9,9 @@
 
 namespace thaw {
 
-// Large files are read in segments of this length, by several threads. A multiple of the leaf. At its
-// borders cutting by content starts anew, which costs one chunk or two of dedup after an insertion.
+// Large files are read in segments of this length, by several threads. A multiple of the leaf. At
+// its borders cutting by content starts anew, which costs one chunk or two of dedup after an
+// insertion.
 inline constexpr uint64_t kSegmentBytes = 32 * 1024 * 1024;
 
 // A file that is open for reading, as it was then.

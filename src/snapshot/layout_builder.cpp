@@ -18,7 +18,8 @@ BaseSnapshot::BaseSnapshot(Manifest manifest) : manifest_(std::move(manifest)) {
 
 std::optional<uint32_t> BaseSnapshot::find_content(const Content& content) const {
   const auto found = contents_.find(content.digest);
-  if (found == contents_.end() || manifest_.tree.contents[found->second] != content) return std::nullopt;
+  if (found == contents_.end() || manifest_.tree.contents[found->second] != content)
+    return std::nullopt;
   return found->second;
 }
 
@@ -56,7 +57,8 @@ LayoutBuilder::ContentClaim LayoutBuilder::claim_content(const Content& content)
   const std::lock_guard lock(mutex_);
   std::vector<uint32_t>& numbers = content_numbers_[content.digest];
   for (const uint32_t number : numbers) {
-    if (tree_contents_[number] == content) return {number, std::exchange(contents_[number].given_up, false)};
+    if (tree_contents_[number] == content)
+      return {number, std::exchange(contents_[number].given_up, false)};
   }
   const auto number = static_cast<uint32_t>(tree_contents_.size());
   numbers.push_back(number);
@@ -109,7 +111,8 @@ void LayoutBuilder::place_chunk(uint32_t chunk, const ChunkPlace& place) {
 
 void LayoutBuilder::count_live(std::vector<std::vector<uint64_t>>& live) const {
   live.clear();
-  for (const BaseSnapshot& base : bases_) live.emplace_back(base.manifest().layout.chunks.size(), 0);
+  for (const BaseSnapshot& base : bases_)
+    live.emplace_back(base.manifest().layout.chunks.size(), 0);
   for (const ContentState& content : contents_) {
     if (content.source.base != kNone) {
       const Layout& layout = bases_[content.source.base].manifest().layout;
@@ -171,8 +174,8 @@ void LayoutBuilder::give_up_scattered_packs(const FragmentationBudget& budget) {
   const uint64_t bound =
       budget.free_ranges + budget.ranges_per_8_mib * ((stored + kFetchBytes - 1) / kFetchBytes);
   if (ranges <= bound) return;
-  // The packs that give least for each request go first, down to half the bound: rewriting a little more
-  // now is what keeps this from being due again at the next save.
+  // The packs that give least for each request go first, down to half the bound: rewriting a little
+  // more now is what keeps this from being due again at the next save.
   std::sort(by_use.begin(), by_use.end(), [](const PackUse* a, const PackUse* b) {
     return a->stored_bytes * b->ranges < b->stored_bytes * a->ranges;
   });
@@ -225,7 +228,8 @@ namespace {
 // Numbers packs and chunks of the finished layout by first use.
 class Placer {
  public:
-  Placer(const std::vector<BaseSnapshot>& bases, const std::vector<PackRef>& new_packs, Layout& layout)
+  Placer(const std::vector<BaseSnapshot>& bases, const std::vector<PackRef>& new_packs,
+         Layout& layout)
       : bases_(bases), new_packs_(new_packs), layout_(layout) {
     for (const BaseSnapshot& base : bases) {
       base_chunks_.emplace_back(base.manifest().layout.chunks.size(), kNone);

@@ -26,9 +26,9 @@ class BaseSnapshot {
   std::unordered_map<Digest, uint32_t> chunks_;  // whole ones
 };
 
-// How scattered a snapshot may lie over its bases' packs before parts of it are laid down anew, so that
-// a restore after any number of generations fetches at most twice what it needs and asks a bounded
-// number of requests.
+// How scattered a snapshot may lie over its bases' packs before parts of it are laid down anew, so
+// that a restore after any number of generations fetches at most twice what it needs and asks a
+// bounded number of requests.
 struct FragmentationBudget {
   // A bundle of which less than this share is still alive is given up.
   double min_alive = 0.5;
@@ -37,8 +37,8 @@ struct FragmentationBudget {
   uint64_t ranges_per_8_mib = 4;
 };
 
-// The contents and chunks of a snapshot in the making. All but finish() is thread-safe; contents and
-// chunks go by number, in order of their first claim.
+// The contents and chunks of a snapshot in the making. All but finish() is thread-safe; contents
+// and chunks go by number, in order of their first claim.
 class LayoutBuilder {
  public:
   // The bases outlive the builder.
@@ -106,7 +106,8 @@ class LayoutBuilder {
   std::vector<std::vector<uint8_t>> given_up_;  // per base, per chunk
 };
 
-// How many ranges a restore fetches for these frames (offset, stored bytes) of one pack, given in order.
+// How many ranges a restore fetches for these frames (offset, stored bytes) of one pack, given in
+// order.
 struct FrameSpan {
   uint64_t offset;
   uint64_t stored_bytes;

@@ -39,8 +39,10 @@ void SaverLease::refresh(const Context& context, ObjectStore& store) {
   auto held = still_held(context, store);
   if (!held || !*held) return;
   auto done = put(context, store, PutMode::overwrite);
-  if (done) renewed_ = Context::Clock::now();
-  else log::warn("a lease was not renewed: {}", done.error().text());
+  if (done)
+    renewed_ = Context::Clock::now();
+  else
+    log::warn("a lease was not renewed: {}", done.error().text());
 }
 
 Result<bool> SaverLease::still_held(const Context& context, ObjectStore& store) const {

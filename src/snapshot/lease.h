@@ -14,12 +14,13 @@ namespace thaw {
 // Held from before the bases are relied on until the entry is published. One thread at a time.
 class SaverLease {
  public:
-  static Result<SaverLease> take(const Context& context, ObjectStore& store, std::vector<Digest> bases);
+  static Result<SaverLease> take(const Context& context, ObjectStore& store,
+                                 std::vector<Digest> bases);
 
   // Renews it once half its time has passed. Failing to is no error: still_held() tells in the end.
   void refresh(const Context& context, ObjectStore& store);
-  // Whether it is still there: asked after the entry was put. When it is gone the entry is to be retracted,
-  // for a collector may have deleted what the entry needs.
+  // Whether it is still there: asked after the entry was put. When it is gone the entry is to be
+  // retracted, for a collector may have deleted what the entry needs.
   Result<bool> still_held(const Context& context, ObjectStore& store) const;
   // Best-effort: one that stays behind expires.
   void give_back(const Context& context, ObjectStore& store) const;

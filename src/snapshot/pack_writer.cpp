@@ -2,6 +2,7 @@
 
 #include <mutex>
 
+#include "base/log.h"
 #include "base/task_group.h"
 #include "snapshot/catalog.h"
 
@@ -78,7 +79,19 @@ Result<std::vector<PackRef>> PackWriter::finish() {
     state_->put(id, state_->seal_locked());
   }
   THAW_CHECK(state_->uploads.wait());
-  return std::move(state_->packs);
+  return state_->packs;
+}
+
+void PackWriter::abandon() {
+  // Uploads under way end first, so that none puts a pack after its removal.
+  state_->uploads.stop_and_join();
+  std::vector<ObjectKey> names;
+  for (const PackRef& pack : state_->packs) names.push_back(pack_object(pack.id));
+  if (names.empty()) return;
+  const Context brief = Context().within(std::chrono::seconds(1));
+  const auto removed = state_->store.remove(brief, names);
+  if (!removed)
+    log::info("packs of a failed save stay for the collector: {}", removed.error().text());
 }
 
 uint64_t PackWriter::frame_bytes() const {

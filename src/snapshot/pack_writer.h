@@ -25,8 +25,12 @@ class PackWriter {
   };
   // Fails with the first put's error once one failed.
   Result<Place> add(const FrameRecord& record, Bytes stored);
-  // Puts the last pack and waits until all are durable. By number. Call it once, when no add() runs.
+  // Puts the last pack and waits until all are durable. By number. Call it once, when no add()
+  // runs.
   Result<std::vector<PackRef>> finish();
+  // Takes the packs that were put away again: nothing refers to them. Best-effort, under a short
+  // time limit of its own; what stays is the collector's.
+  void abandon();
   // Bytes of frames so far.
   uint64_t frame_bytes() const;
 

@@ -2,7 +2,8 @@
 
 namespace thaw {
 
-std::optional<Refused> Policy::judge(const TreeTotals& tree, const std::optional<TreeTotals>& newest,
+std::optional<Refused> Policy::judge(const TreeTotals& tree,
+                                     const std::optional<TreeTotals>& newest,
                                      uint64_t refusals_so_far) const {
   if (tree.files == 0 && tree.others == 0 && !allow_empty) return Refused::empty;
   if (!newest || allow_shrink) return std::nullopt;

@@ -28,17 +28,18 @@ Result<std::vector<KeyListing>> list_keys(const Context& context, ObjectStore& s
   if (!there) return std::vector<KeyListing>();
   THAW_ASSIGN(std::vector<Key> keys, keys_below(context, store, prefix));
   std::vector<std::optional<KeyListing>> found(keys.size());
-  THAW_CHECK(parallel_for(context, threads, keys.size(), [&](const Context& inner, unsigned, size_t i) -> Result<> {
-    auto newest = find_newest(inner, store, keys[i]);
-    if (newest && *newest) {
-      found[i] = KeyListing{keys[i], **std::move(newest), ""};
-    } else if (!newest && newest.error().code() == Code::corrupt) {
-      found[i] = KeyListing{keys[i], std::nullopt, newest.error().text()};
-    } else if (!newest) {
-      return std::move(newest).error();
-    }
-    return {};
-  }));
+  THAW_CHECK(parallel_for(context, threads, keys.size(),
+                          [&](const Context& inner, unsigned, size_t i) -> Result<> {
+                            auto newest = find_newest(inner, store, keys[i]);
+                            if (newest && *newest) {
+                              found[i] = KeyListing{keys[i], **std::move(newest), ""};
+                            } else if (!newest && newest.error().code() == Code::corrupt) {
+                              found[i] = KeyListing{keys[i], std::nullopt, newest.error().text()};
+                            } else if (!newest) {
+                              return std::move(newest).error();
+                            }
+                            return {};
+                          }));
   std::vector<KeyListing> listings;
   for (auto& each : found) {
     if (each) listings.push_back(*std::move(each));
@@ -129,7 +130,8 @@ class TreeDiff {
       add(Change::type, to_, j);
     } else if (!same_content(a, b)) {
       add(Change::content, to_, j);
-    } else if (a.mode != b.mode || a.owner != b.owner || a.mtime_ns != b.mtime_ns || left != right) {
+    } else if (a.mode != b.mode || a.owner != b.owner || a.mtime_ns != b.mtime_ns ||
+               left != right) {
       add(Change::metadata, to_, j);
     }
   }

@@ -30,9 +30,9 @@ struct Inspection {
   uint64_t manifest_bytes = 0;
   uint64_t packs = 0;
   uint64_t chunks = 0;
-  uint64_t contents = 0;      // different files
-  uint64_t stored_bytes = 0;  // frames that it uses
-  uint64_t pack_bytes = 0;    // of the whole packs that hold them
+  uint64_t contents = 0;              // different files
+  uint64_t stored_bytes = 0;          // frames that it uses
+  uint64_t pack_bytes = 0;            // of the whole packs that hold them
   std::vector<uint64_t> generations;  // live ones of the key, newest first
 };
 // not_found when there is no such generation.
@@ -58,7 +58,8 @@ struct VerifyReport {
   std::vector<VerifyFault> faults;
 };
 // Reads and checks every entry, manifest, pack and chunk that the snapshot (or, without `ref`, any
-// live snapshot of the store) needs. Faults are in the report; an error is what kept it from looking.
+// live snapshot of the store) needs. Faults are in the report; an error is what kept it from
+// looking.
 Result<VerifyReport> verify(const Context& context, ObjectStore& store,
                             const std::optional<KeyRef>& ref, unsigned threads, Progress* progress);
 

@@ -4,8 +4,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
-#include <cstdlib>
+#include <filesystem>
+#include <system_error>
 
 #include "base/log.h"
 #include "snapshot/catalog.h"
@@ -22,22 +24,29 @@ bool is_at_or_below(const std::string& path, const std::string& folder) {
   return path.starts_with(folder) && (path.size() == folder.size() || path[folder.size()] == '/');
 }
 
+// Absolute, with the links of its longest existing part resolved.
 std::string resolved(const std::string& path) {
-  char* real = ::realpath(path.c_str(), nullptr);
-  const std::string text = real == nullptr ? path : real;
-  std::free(real);
+  std::error_code fault;
+  const auto real = std::filesystem::weakly_canonical(path, fault);
+  std::string text = fault ? path : real.string();
+  while (text.size() > 1 && text.back() == '/') text.pop_back();
   return text;
 }
 
 // One restore, step by step.
 class Restorer {
  public:
-  Restorer(const Context& context, ObjectStore& store, const RestoreRequest& request, Progress* progress)
-      : context_(context), store_(store), request_(request), progress_(progress), report_{.key = request.ref.key} {}
+  Restorer(const Context& context, ObjectStore& store, const RestoreRequest& request,
+           Progress* progress)
+      : context_(context),
+        store_(store),
+        request_(request),
+        progress_(progress),
+        report_{.key = request.ref.key} {}
 
   Result<RestoreReport> run() {
     if (progress_ != nullptr) progress_->begin("looking up", 0, 0);
-    THAW_CHECK(refuse_malformed_target());
+    THAW_CHECK(refuse_protected_target());
     THAW_ASSIGN(const Entry entry, find());
     THAW_ASSIGN(manifest_, load_manifest(context_, store_, entry));
     THAW_CHECK(check_ids(entry));
@@ -54,13 +63,19 @@ class Restorer {
   }
 
  private:
-  Result<> refuse_malformed_target() const {
-    if (request_.mode == RestoreMode::merge) return {};
+  Result<> refuse_protected_target() const {
     const std::string target = resolved(request_.target);
     for (const ProtectedPath& each : request_.protected_paths) {
-      if (!is_at_or_below(resolved(each.path), target)) continue;
-      return Error(Code::invalid, request_.target + " is, or holds, " + each.what + " (" + each.path +
-                                      "): it is never replaced as a whole; use --mode merge, or another directory");
+      const std::string path = resolved(each.path);
+      if (each.nor_inside && is_at_or_below(target, path)) {
+        return Error(Code::invalid, request_.target + " lies in " + each.what + " (" + each.path +
+                                        "): nothing is restored there");
+      }
+      if (request_.mode == RestoreMode::merge || !is_at_or_below(path, target)) continue;
+      return Error(
+          Code::invalid,
+          request_.target + " is, or holds, " + each.what + " (" + each.path +
+              "): it is never replaced as a whole; use --mode merge, or another directory");
     }
     return {};
   }
@@ -91,7 +106,8 @@ class Restorer {
   // saver's word, checked here because it costs a few milliseconds.
   Result<> check_ids(const Entry& entry) const {
     if (ids_of(manifest_.tree) == entry.ids) return {};
-    return Error(Code::corrupt, "the manifest of " + entry.key + "@" + std::to_string(entry.generation) +
+    return Error(Code::corrupt, "the manifest of " + entry.key + "@" +
+                                    std::to_string(entry.generation) +
                                     " holds another tree than its entry says");
   }
 
@@ -133,37 +149,46 @@ class Restorer {
 
   Result<> replace() {
     THAW_ASSIGN(Stage stage, make_stage());
-    if (progress_ != nullptr) progress_->begin("restoring", report_.totals.bytes, report_.totals.files);
-    if (::mkdirat(stage.fd(), "tree", 0700) != 0) return errno_error(errno, "create a folder in the stage");
+    if (progress_ != nullptr)
+      progress_->begin("restoring", report_.totals.bytes, report_.totals.files);
+    if (::mkdirat(stage.fd(), "tree", 0700) != 0)
+      return errno_error(errno, "create a folder in the stage");
     THAW_ASSIGN(const UniqueFd folder, open_at(stage.fd(), "tree", O_RDONLY | O_DIRECTORY));
     const bool record_stats = request_.stat_cache_dir && stat_cache_works_on(folder.get());
     TreeWriter writer(manifest_, folder.get(), Naming::tree, write_options(record_stats));
-    THAW_ASSIGN(const WriteTotals totals,
-                writer.write(context_, store_, std::vector<uint8_t>(manifest_.tree.nodes.size(), 1)));
+    THAW_ASSIGN(
+        const WriteTotals totals,
+        writer.write(context_, store_, std::vector<uint8_t>(manifest_.tree.nodes.size(), 1)));
     take(totals);
     if (record_stats) wait_for_past(writer.stats());
+    // A folder that moves to another parent must be writable to its owner.
+    const uint32_t mode = manifest_.tree.nodes[0].mode & 07777U;
+    const bool opened = (mode & 0200U) == 0;
+    if (opened && ::fchmod(folder.get(), mode | 0200U) != 0)
+      return errno_error(errno, "change the stage's mode");
     THAW_ASSIGN(report_.placement, take_place(context_, stage, "tree", target_));
-    if (report_.placement == Placement::child_by_child) {
-      const auto removed = stage.remove(Context());
-      if (!removed) log::warn("a staging folder stays until the next restore: {}", removed.error().text());
-      THAW_CHECK(set_root_attributes());
-    }
     if (record_stats) remember_files(writer.stats());
     if (progress_ != nullptr) progress_->begin("removing the old tree", 0, 0);
+    // The new tree is in place: whatever happens to the old one now is no failure.
+    const auto removed = stage.remove(context_);
+    if (!removed)
+      log::warn("a staging folder stays until the next restore: {}", removed.error().text());
+    if (opened || report_.placement == Placement::child_by_child) THAW_CHECK(set_root_attributes());
     return {};
   }
 
   Result<> set_root_attributes() {
     THAW_ASSIGN(const UniqueFd fd, open_path(target_.path, O_RDONLY | O_DIRECTORY));
     const AttributeOptions options{request_.owners, request_.xattrs, false, false};
-    THAW_ASSIGN(const uint64_t skipped,
-                set_attributes(fd.get(), manifest_.tree, manifest_.tree.nodes[0], options, target_.path));
+    THAW_ASSIGN(
+        const uint64_t skipped,
+        set_attributes(fd.get(), manifest_.tree, manifest_.tree.nodes[0], options, target_.path));
     report_.attributes_skipped += skipped;
     return {};
   }
 
-  // Before anyone else can reach the files, the clock leaves the tick in which they were made: whoever
-  // changes one later leaves another ctime.
+  // Before anyone else can reach the files, the clock leaves the tick in which they were made:
+  // whoever changes one later leaves another ctime.
   static void wait_for_past(const std::vector<TreeWriter::Written>& stats) {
     int64_t newest = 0;
     for (const auto& each : stats) newest = std::max(newest, each.stat.ctime_ns);
@@ -180,7 +205,8 @@ class Restorer {
       const bool has_xattrs = request_.xattrs && node.xattrs != kNone;
       // Which of its attributes took is not known: it is read again.
       if (has_xattrs && report_.attributes_skipped != 0) continue;
-      cache.add(each.stat, tree.contents[node.payload].digest, has_xattrs ? &tree.xattr_sets[node.xattrs] : nullptr);
+      cache.add(each.stat, tree.contents[node.payload].digest,
+                has_xattrs ? &tree.xattr_sets[node.xattrs] : nullptr);
     }
     const auto kept = cache.store(*request_.stat_cache_dir, target_.path);
     if (!kept) log::warn("the stat cache was not written: {}", kept.error().text());

@@ -21,19 +21,20 @@ enum class RestoreMode {
 
 // A place that replace and sync refuse to take over, itself or a folder above it.
 struct ProtectedPath {
-  std::string path;  // absolute
-  std::string what;  // "the home directory"
+  std::string path;         // absolute
+  std::string what;         // "the home directory"
+  bool nor_inside = false;  // and nothing is restored into it either, in any mode
 };
 
 struct RestoreRequest {
   KeyRef ref;
-  std::vector<Key> fallbacks;  // tried in turn, exactly, when `ref` is a miss
+  std::vector<Key> fallbacks{};  // tried in turn, exactly, when `ref` is a miss
   std::string target;
   RestoreMode mode = RestoreMode::replace;
   bool owners = true;  // only root can give files away; others restore as themselves
   bool xattrs = true;
-  std::vector<ProtectedPath> protected_paths;
-  std::optional<std::string> stat_cache_dir;
+  std::vector<ProtectedPath> protected_paths{};
+  std::optional<std::string> stat_cache_dir{};
   unsigned threads = 1;
 };
 
@@ -42,7 +43,8 @@ enum class Hit { exact, fallback };
 // How the new tree came into place.
 enum class Placement {
   swapped,         // one atomic step
-  child_by_child,  // the target itself could not be exchanged (a mount point, a lower overlayfs layer)
+  child_by_child,  // the target itself could not be exchanged (a mount point, a lower overlayfs
+                   // layer)
   in_place,        // merge, sync
 };
 
@@ -58,13 +60,14 @@ struct RestoreReport {
   uint64_t fetches = 0;        // requests for them
   uint64_t written = 0;        // names created or rewritten
   uint64_t removed = 0;        // sync: names that the snapshot does not have
-  uint64_t attributes_skipped = 0;  // attributes or owners that could not be set (not root, or not supported)
+  uint64_t attributes_skipped =
+      0;  // attributes or owners that could not be set (not root, or not supported)
 };
 
-// Nothing is written that was not verified against its digest. With replace the target is the old tree
-// or the new one at any moment (Placement::child_by_child promises less: docs/semantics.md); an error
-// leaves it as it was. Errors: not_found (no key matched: a miss), invalid (a protected or impossible
-// target), corrupt (names the object), denied, exhausted, and what the store answers.
+// Nothing is written that was not verified against its digest. With replace the target is the old
+// tree or the new one at any moment (Placement::child_by_child promises less: docs/semantics.md);
+// an error leaves it as it was. Errors: not_found (no key matched: a miss), invalid (a protected or
+// impossible target), corrupt (names the object), denied, exhausted, and what the store answers.
 // `progress` may be null.
 Result<RestoreReport> restore(const Context& context, ObjectStore& store,
                               const RestoreRequest& request, Progress* progress);

@@ -12,6 +12,7 @@
 #include "snapshot/catalog.h"
 #include "snapshot/ingest.h"
 #include "snapshot/lease.h"
+#include "snapshot/stage.h"
 #include "snapshot/stat_cache.h"
 
 namespace thaw {
@@ -42,6 +43,7 @@ class Saver {
   Result<> take_lease();
   Result<> load_bases();
   Result<> store_contents();
+  Result<> store_into(PackWriter& packs);
   Result<> lay_anew(Ingest& ingest);
   Result<> drop_vanished(const std::vector<uint32_t>& nodes);
   void finish_tree();
@@ -85,11 +87,13 @@ Result<SaveReport> Saver::run() {
   THAW_ASSIGN(const bool refused_now, refused());
   if (refused_now) return report_;
   // All files known: then the tree's id is known too, and an equal tree needs nothing further.
-  if (recalled_ == static_cast<size_t>(std::count_if(scan_.tree.nodes.begin(), scan_.tree.nodes.end(), is_own_file))) {
+  if (recalled_ == static_cast<size_t>(std::count_if(scan_.tree.nodes.begin(),
+                                                     scan_.tree.nodes.end(), is_own_file))) {
     LayoutBuilder unplaced(bases_);
     for (uint32_t i = 0; i < scan_.tree.nodes.size(); ++i) {
       Node& node = scan_.tree.nodes[i];
-      if (is_own_file(node)) node.payload = unplaced.claim_content({*digests_[i], scan_.stats[i].size_bytes}).content;
+      if (is_own_file(node))
+        node.payload = unplaced.claim_content({*digests_[i], scan_.stats[i].size_bytes}).content;
     }
     scan_.tree.contents = unplaced.contents();
     finish_tree();
@@ -125,7 +129,8 @@ Result<> Saver::find_destinations() {
   for (const KeyRef& ref : request_.bases) {
     if (!there) return Error(Code::not_found, "base " + ref.text() + ": the store is empty");
     THAW_ASSIGN(auto base, find_entry(context_, store_, ref));
-    if (!base) return Error(Code::not_found, "base " + ref.text() + ": no such snapshot (see `thaw ls`)");
+    if (!base)
+      return Error(Code::not_found, "base " + ref.text() + ": no such snapshot (see `thaw ls`)");
     base_entries_.push_back(*std::move(base));
   }
   if (!there) return {};
@@ -133,7 +138,8 @@ Result<> Saver::find_destinations() {
     auto newest = find_newest(context_, store_, destination.key);
     if (!newest && newest.error().code() == Code::corrupt) {
       // Advisory: what cannot be read is no base, and the next generation supersedes it.
-      log::warn("the newest generation of {} is ignored: {}", destination.key.text(), newest.error().text());
+      log::warn("the newest generation of {} is ignored: {}", destination.key.text(),
+                newest.error().text());
       continue;
     }
     if (!newest) return std::move(newest).error();
@@ -144,7 +150,9 @@ Result<> Saver::find_destinations() {
 
 Result<> Saver::scan() {
   ScanOptions options;
-  options.exclude = Globs(request_.exclude);
+  std::vector<std::string> exclude = request_.exclude;
+  exclude.push_back(std::string(kStagePrefix) + "*");  // of restores at work, or interrupted
+  options.exclude = Globs(std::move(exclude));
   options.skip = request_.skip;
   options.threads = request_.threads;
   THAW_ASSIGN(scan_, scan_tree(context_, request_.path, options));
@@ -177,9 +185,12 @@ Result<bool> Saver::refused() {
   TreeTotals totals;
   for (uint32_t i = 0; i < scan_.tree.nodes.size(); ++i) {
     const Node& node = scan_.tree.nodes[i];
-    if (node.is_dir()) ++totals.dirs;
-    else if (node.is_file()) ++totals.files;
-    else ++totals.others;
+    if (node.is_dir())
+      ++totals.dirs;
+    else if (node.is_file())
+      ++totals.files;
+    else
+      ++totals.others;
     if (is_own_file(node)) totals.bytes += scan_.stats[i].size_bytes;
   }
   report_.totals = totals;
@@ -196,11 +207,13 @@ Result<bool> Saver::refused() {
     }
     const auto verdict = request_.policy.judge(totals, newest, refusals);
     if (!verdict) continue;
-    report_.outcome = *verdict == Refused::empty ? SaveOutcome::refused_empty : SaveOutcome::refused_shrunken;
+    report_.outcome =
+        *verdict == Refused::empty ? SaveOutcome::refused_empty : SaveOutcome::refused_shrunken;
     report_.generation = number;
     if (destination.newest) {
-      const Refusal refusal{destination.key.text(), number, *verdict == Refused::empty ? "empty" : "shrunken",
-                            totals.bytes, system_clock().now().ns};
+      const Refusal refusal{destination.key.text(), number,
+                            *verdict == Refused::empty ? "empty" : "shrunken", totals.bytes,
+                            system_clock().now().ns};
       THAW_ASSIGN(const Buffer bytes, encode_refusal(refusal));
       THAW_ASSIGN(const ObjectKey object, ObjectKey::parse(prefix + RandomId::fresh().hex()));
       const auto noted = store_.put(context_, object, bytes, PutMode::create);
@@ -232,9 +245,10 @@ bool Saver::nothing_to_publish() {
 Result<> Saver::take_lease() {
   for (const Destination& destination : destinations_) {
     if (!destination.newest) continue;
-    const bool repeated = std::any_of(base_entries_.begin(), base_entries_.end(), [&](const Entry& entry) {
-      return entry.ids == destination.newest->ids && entry.nonce == destination.newest->nonce;
-    });
+    const bool repeated =
+        std::any_of(base_entries_.begin(), base_entries_.end(), [&](const Entry& entry) {
+          return entry.ids == destination.newest->ids && entry.nonce == destination.newest->nonce;
+        });
     if (!repeated) base_entries_.push_back(*destination.newest);
   }
   std::vector<Digest> bases;
@@ -244,18 +258,20 @@ Result<> Saver::take_lease() {
   return {};
 }
 
-// From here on the lease keeps the collector off, so each base is looked up again: one that was removed
-// between the first look and the lease is none.
+// From here on the lease keeps the collector off, so each base is looked up again: one that was
+// removed between the first look and the lease is none.
 Result<> Saver::load_bases() {
   for (const Entry& entry : base_entries_) {
     THAW_ASSIGN(const Key key, Key::parse(entry.key));
     auto again = find_generation(context_, store_, key, entry.generation);
     if (again && !*again) continue;
-    auto manifest = again ? load_manifest(context_, store_, entry) : Result<Manifest>(std::move(again).error());
+    auto manifest =
+        again ? load_manifest(context_, store_, entry) : Result<Manifest>(std::move(again).error());
     if (manifest) {
       bases_.emplace_back(*std::move(manifest));
     } else if (manifest.error().code() == Code::corrupt) {
-      log::warn("{}@{} is no base for this save: {}", entry.key, entry.generation, manifest.error().text());
+      log::warn("{}@{} is no base for this save: {}", entry.key, entry.generation,
+                manifest.error().text());
     } else {
       return std::move(manifest).error();
     }
@@ -266,6 +282,12 @@ Result<> Saver::load_bases() {
 Result<> Saver::store_contents() {
   layout_.emplace(bases_);
   PackWriter packs(context_, store_);
+  auto stored = store_into(packs);
+  if (!stored) packs.abandon();
+  return stored;
+}
+
+Result<> Saver::store_into(PackWriter& packs) {
   IngestOptions options;
   options.image = Globs(request_.image);
   options.compression_level = request_.compression_level;
@@ -287,8 +309,7 @@ Result<> Saver::store_contents() {
     }
   }
   step("reading", bytes, unknown.size());
-  auto read = ingest.run(context_, unknown);
-  if (!read) return read;
+  THAW_CHECK(ingest.run(context_, unknown));
   THAW_CHECK(drop_vanished(ingest.vanished()));
   lease_->refresh(context_, store_);
   scan_.tree.contents = layout_->contents();
@@ -327,7 +348,8 @@ Result<> Saver::lay_anew(Ingest& ingest) {
     return Error(Code::busy, request_.path + " changed while it was being saved");
   }
   finish_tree();
-  if (entry_.ids != before) return Error(Code::busy, request_.path + " changed while it was being saved");
+  if (entry_.ids != before)
+    return Error(Code::busy, request_.path + " changed while it was being saved");
   return {};
 }
 
@@ -339,7 +361,8 @@ Result<> Saver::drop_vanished(const std::vector<uint32_t>& nodes) {
   for (const uint32_t node : nodes) numbers[node] = kNone;
   for (const Node& node : tree.nodes) {
     if (node.is_link() && numbers[node.link_to] == kNone) {
-      return Error(Code::busy, request_.path + "/" + tree.path(node.link_to) + " vanished while it was being saved");
+      return Error(Code::busy, request_.path + "/" + tree.path(node.link_to) +
+                                   " vanished while it was being saved");
     }
   }
   uint32_t next = 0;
@@ -411,13 +434,15 @@ Result<> Saver::publish_all() {
   for (Destination& destination : destinations_) {
     if (!destination.publish) continue;
     entry_.key = destination.key.text();
-    THAW_ASSIGN(destination.generation, publish(context_, store_, entry_).within("publish " + entry_.key));
+    THAW_ASSIGN(destination.generation,
+                publish(context_, store_, entry_).within("publish " + entry_.key));
     published.push_back(&destination);
   }
   THAW_ASSIGN(const bool held, lease_->still_held(context_, store_));
   if (!held) {
     for (const Destination* destination : published) {
-      THAW_CHECK(retire(context_, store_, destination->key, destination->generation).within("retract"));
+      THAW_CHECK(
+          retire(context_, store_, destination->key, destination->generation).within("retract"));
     }
     return Error(Code::busy, "the save took longer than its lease, and was retracted: save again");
   }
@@ -429,9 +454,11 @@ Result<> Saver::publish_all() {
 void Saver::clear_refusals() {
   for (const Destination& destination : destinations_) {
     if (!destination.publish || !destination.newest) continue;
-    const auto page = store_.list(context_, refusal_prefix(destination.key, destination.newest->generation), {});
+    const auto page =
+        store_.list(context_, refusal_prefix(destination.key, destination.newest->generation), {});
     std::vector<ObjectKey> names;
-    if (page) for (const Listed& listed : page->objects) names.push_back(listed.key);
+    if (page)
+      for (const Listed& listed : page->objects) names.push_back(listed.key);
     if (names.empty()) continue;
     const auto removed = store_.remove(context_, names);
     if (!removed) log::info("old refusals stay: {}", removed.error().text());
@@ -457,7 +484,8 @@ void Saver::remember_files(const Ingest* ingest) {
   // Nothing new, nothing gone: what is kept says it all.
   if (fresh == 0 && cache.size() == known_.size()) return;
   const auto kept = cache.store(*request_.stat_cache_dir, request_.path);
-  if (!kept) log::warn("the stat cache was not written, the next save reads again: {}", kept.error().text());
+  if (!kept)
+    log::warn("the stat cache was not written, the next save reads again: {}", kept.error().text());
 }
 
 void Saver::describe_result() {

@@ -22,16 +22,16 @@ enum class UnchangedBy {
 
 struct SaveRequest {
   Key key;
-  std::string path;             // the directory
-  std::vector<Key> also;        // published under these keys too
-  std::vector<KeyRef> bases;    // further snapshots to deduplicate against
-  Labels labels;
-  std::vector<std::string> exclude;  // globs (snapshot/glob.h) on paths below `path`
-  std::vector<std::string> image;    // globs: files cut into fixed aligned pieces, zeros left out
-  std::vector<std::string> skip;     // absolute paths that are never saved: the store itself
+  std::string path;           // the directory
+  std::vector<Key> also{};      // published under these keys too
+  std::vector<KeyRef> bases{};  // further snapshots to deduplicate against
+  Labels labels{};
+  std::vector<std::string> exclude{};  // globs (snapshot/glob.h) on paths below `path`
+  std::vector<std::string> image{};    // globs: files cut into fixed aligned pieces, zeros left out
+  std::vector<std::string> skip{};     // absolute paths that are never saved: the store itself
   UnchangedBy unchanged_by = UnchangedBy::all;
-  Policy policy;
-  std::optional<std::string> stat_cache_dir;  // empty: every file is read
+  Policy policy{};
+  std::optional<std::string> stat_cache_dir{};  // empty: every file is read
   int compression_level = 3;
   unsigned threads = 1;
 };
@@ -45,15 +45,15 @@ struct SaveReport {
     Key key;
     uint64_t generation;
   };
-  std::vector<Published> also;  // for each --also key, likewise
+  std::vector<Published> also{};  // for each --also key, likewise
   TreeIds ids{};
   TreeTotals totals{};
-  uint64_t stored_bytes = 0;     // all frames that the snapshot needs
-  uint64_t new_bytes = 0;        // frames that this save wrote
-  uint64_t files_read = 0;       // the others were known by the stat cache
+  uint64_t stored_bytes = 0;  // all frames that the snapshot needs
+  uint64_t new_bytes = 0;     // frames that this save wrote
+  uint64_t files_read = 0;    // the others were known by the stat cache
   uint64_t sockets_skipped = 0;
-  uint64_t vanished = 0;         // were listed, and gone when they were to be read
-  std::vector<std::string> skipped;  // those of SaveRequest::skip that were met
+  uint64_t vanished = 0;             // were listed, and gone when they were to be read
+  std::vector<std::string> skipped{};  // those of SaveRequest::skip that were met
 };
 
 // Publishes at most once per key and only when everything is durable; a failure or a crash leaves

@@ -164,7 +164,8 @@ class Scanner {
       return {};
     }
     if (S_ISDIR(child.status.st_mode)) {
-      if (const auto skip = skip_.find({child.status.st_dev, child.status.st_ino}); skip != skip_.end()) {
+      if (const auto skip = skip_.find({child.status.st_dev, child.status.st_ino});
+          skip != skip_.end()) {
         const std::lock_guard lock(mutex_);
         skipped.push_back(skip->second);
         return {};
@@ -236,11 +237,13 @@ class Assembler {
 
   Result<> descend(uint32_t parent, Listing& listing, uint32_t depth) {
     if (depth > limits::kDepth) {
-      return Error(Code::exhausted, fmt::format("{} is deeper than {} folders", listing.path, limits::kDepth));
+      return Error(Code::exhausted,
+                   fmt::format("{} is deeper than {} folders", listing.path, limits::kDepth));
     }
     for (Child& child : listing.children) {
       if (scan_.tree.nodes.size() >= limits::kNodes) {
-        return Error(Code::exhausted, fmt::format("more than {} names in one tree", limits::kNodes));
+        return Error(Code::exhausted,
+                     fmt::format("more than {} names in one tree", limits::kNodes));
       }
       if (child.listing != nullptr) {
         const uint32_t index = append(parent, child.name, child.status, child.listing->xattrs);
@@ -262,7 +265,8 @@ class Assembler {
           first_of_.try_emplace({child.status.st_dev, child.status.st_ino}, index);
       if (!fresh && tree.nodes[first->second].mode == node.mode) {
         node.link_to = first->second;
-        // All of an inode's names share its attributes; a save that raced with a change takes one view.
+        // All of an inode's names share its attributes; a save that raced with a change takes one
+        // view.
         node.owner = tree.nodes[first->second].owner;
         node.mtime_ns = tree.nodes[first->second].mtime_ns;
         node.xattrs = tree.nodes[first->second].xattrs;
@@ -274,7 +278,8 @@ class Assembler {
       tree.targets.push_back(child.target);
     } else if (node.is_device()) {
       node.payload = static_cast<uint32_t>(tree.devices.size());
-      tree.devices.push_back({gnu_dev_major(child.status.st_rdev), gnu_dev_minor(child.status.st_rdev)});
+      tree.devices.push_back(
+          {gnu_dev_major(child.status.st_rdev), gnu_dev_minor(child.status.st_rdev)});
     }
   }
 
@@ -288,7 +293,11 @@ class Assembler {
 }  // namespace
 
 int64_t timestamp_ns(const struct timespec& time) {
-  return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
+  // What 64 bits of nanoseconds cannot hold (before 1678, after 2261) becomes the nearest that they
+  // can.
+  constexpr int64_t kMostSeconds = INT64_MAX / 1'000'000'000 - 1;
+  return std::clamp(int64_t{time.tv_sec}, -kMostSeconds, kMostSeconds) * 1'000'000'000 +
+         time.tv_nsec;
 }
 
 FileStat file_stat_of(const struct stat& status) {
@@ -302,7 +311,8 @@ FileStat file_stat_of(const struct stat& status) {
   return stat;
 }
 
-Result<Scan> scan_tree(const Context& context, const std::string& path, const ScanOptions& options) {
+Result<Scan> scan_tree(const Context& context, const std::string& path,
+                       const ScanOptions& options) {
   Scan scan;
   // The path itself may be a link, as people's working directories often are; nothing below it is.
   THAW_ASSIGN(scan.root, open_path(path, O_RDONLY | O_DIRECTORY));

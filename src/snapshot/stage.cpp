@@ -49,15 +49,18 @@ Result<UniqueFd> open_to_empty(int folder, const std::string& name) {
 
 bool vanished(int error) { return error == ENOENT; }
 
-Result<> remove_entry(const Context& context, int folder, const std::string& name, dev_t device, int depth);
+Result<> remove_entry(const Context& context, int folder, const std::string& name, dev_t device,
+                      int depth);
 
-Result<> empty_folder(const Context& context, int folder, const std::string& name, dev_t device, int depth) {
+Result<> empty_folder(const Context& context, int folder, const std::string& name, dev_t device,
+                      int depth) {
   auto opened = open_to_empty(folder, name);
   if (!opened && opened.error().code() == Code::not_found) return {};
   if (!opened) return std::move(opened).error();
   struct stat status {};
   if (::fstat(opened->get(), &status) != 0) return errno_error(errno, "stat " + name);
-  if (status.st_dev != device) return Error(Code::busy, name + " is a mount point: it is not removed");
+  if (status.st_dev != device)
+    return Error(Code::busy, name + " is a mount point: it is not removed");
   if ((status.st_mode & 0700) != 0700) ::fchmod(opened->get(), 0700);
   THAW_ASSIGN(const auto names, names_in(opened->get(), name));
   for (const std::string& each : names) {
@@ -66,9 +69,11 @@ Result<> empty_folder(const Context& context, int folder, const std::string& nam
   return {};
 }
 
-Result<> remove_entry(const Context& context, int folder, const std::string& name, dev_t device, int depth) {
+Result<> remove_entry(const Context& context, int folder, const std::string& name, dev_t device,
+                      int depth) {
   if (::unlinkat(folder, name.c_str(), 0) == 0 || vanished(errno)) return {};
-  if (errno != EISDIR && errno != EPERM && errno != EBUSY) return errno_error(errno, "remove " + name);
+  if (errno != EISDIR && errno != EPERM && errno != EBUSY)
+    return errno_error(errno, "remove " + name);
   THAW_CHECK(context.alive());
   constexpr int kDeepest = 4096;  // each level holds a descriptor
   if (depth > kDeepest) return Error(Code::exhausted, "a tree too deep to remove");
@@ -87,8 +92,10 @@ void remove_abandoned(const Context& context, int place) {
     const auto fd = open_at(place, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
     if (!fd || ::flock(fd->get(), LOCK_EX | LOCK_NB) != 0) continue;
     const auto removed = remove_tree(context, place, name);
-    if (removed) log::info("removed {}, which an interrupted restore had left", name);
-    else log::warn("{} of an interrupted restore stays: {}", name, removed.error().text());
+    if (removed)
+      log::info("removed {}, which an interrupted restore had left", name);
+    else
+      log::warn("{} of an interrupted restore stays: {}", name, removed.error().text());
   }
 }
 
@@ -143,7 +150,8 @@ Stage::~Stage() {
   // After Ctrl-C there is under a second for this; what is left then is the next run's to remove.
   const Context brief = Context().within(std::chrono::milliseconds(700));
   const auto removed = remove(brief);
-  if (!removed) log::info("a staging folder stays until the next restore: {}", removed.error().text());
+  if (!removed)
+    log::info("a staging folder stays until the next restore: {}", removed.error().text());
 }
 
 Result<TargetPlace> locate_target(const std::string& target) {
@@ -166,8 +174,11 @@ Result<TargetPlace> locate_target(const std::string& target) {
     while (path.size() > 1 && path.back() == '/') path.pop_back();
     const size_t slash = path.rfind('/');
     place.name = slash == std::string::npos ? path : path.substr(slash + 1);
-    if (place.name == "." || place.name == "..") return Error(Code::invalid, target + " does not exist");
-    const std::string parent = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+    if (place.name == "." || place.name == "..")
+      return Error(Code::invalid, target + " does not exist");
+    const std::string parent = slash == std::string::npos ? "."
+                               : slash == 0               ? "/"
+                                                          : path.substr(0, slash);
     THAW_CHECK(make_directories(parent));
     char* real = ::realpath(parent.c_str(), nullptr);
     if (real == nullptr) return errno_error(errno, "resolve " + parent);
@@ -189,11 +200,14 @@ namespace {
 
 // What the kernel answers where two names cannot change places in one step, for reasons that do not
 // touch the names below them.
-bool cannot_swap(int error) { return error == EXDEV || error == EBUSY || error == EINVAL || error == ENOSYS || error == EPERM || error == EACCES; }
+bool cannot_swap(int error) {
+  return error == EXDEV || error == EBUSY || error == EINVAL || error == ENOSYS || error == EPERM ||
+         error == EACCES;
+}
 
 // One name of the target: the old child goes into the stage's `old` folder, or is removed.
-Result<> replace_child(const Context& context, int target, int fresh, int old, const std::string& name,
-                       bool has_new) {
+Result<> replace_child(const Context& context, int target, int fresh, int old,
+                       const std::string& name, bool has_new) {
   struct stat status {};
   const bool has_old = ::fstatat(target, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
   if (has_old && has_new &&
@@ -211,20 +225,25 @@ Result<> replace_child(const Context& context, int target, int fresh, int old, c
   return {};
 }
 
-Result<> replace_children(const Context& context, Stage& stage, const std::string& name, const TargetPlace& target) {
+Result<> replace_children(const Context& context, Stage& stage, const std::string& name,
+                          const TargetPlace& target) {
   THAW_ASSIGN(const UniqueFd old_root, open_path(target.path, O_RDONLY | O_DIRECTORY));
   THAW_ASSIGN(const UniqueFd new_root, open_at(stage.fd(), name, O_RDONLY | O_DIRECTORY));
-  if (::mkdirat(stage.fd(), "old", 0700) != 0) return errno_error(errno, "create a folder in the stage");
+  if (::mkdirat(stage.fd(), "old", 0700) != 0)
+    return errno_error(errno, "create a folder in the stage");
   THAW_ASSIGN(const UniqueFd old_children, open_at(stage.fd(), "old", O_RDONLY | O_DIRECTORY));
   THAW_ASSIGN(std::vector<std::string> old_names, names_in(old_root.get(), target.path));
   THAW_ASSIGN(std::vector<std::string> new_names, names_in(new_root.get(), "the stage"));
   std::sort(new_names.begin(), new_names.end());
   for (const std::string& each : new_names) {
-    THAW_CHECK(replace_child(context, old_root.get(), new_root.get(), old_children.get(), each, true));
+    THAW_CHECK(
+        replace_child(context, old_root.get(), new_root.get(), old_children.get(), each, true));
   }
   for (const std::string& each : old_names) {
-    if (each == stage.name() || std::binary_search(new_names.begin(), new_names.end(), each)) continue;
-    THAW_CHECK(replace_child(context, old_root.get(), new_root.get(), old_children.get(), each, false));
+    if (each == stage.name() || std::binary_search(new_names.begin(), new_names.end(), each))
+      continue;
+    THAW_CHECK(
+        replace_child(context, old_root.get(), new_root.get(), old_children.get(), each, false));
   }
   return {};
 }
@@ -242,14 +261,17 @@ Result<Placement> take_place(const Context& context, Stage& stage, const std::st
     }
     if (!target.exists && errno == EINVAL &&
         ::renameat(stage.fd(), name.c_str(), parent.get(), target.name.c_str()) == 0) {
-      return Placement::swapped;  // a filesystem without flags for rename; it replaces empty folders at most
+      return Placement::swapped;  // a filesystem without flags for rename; it replaces empty
+                                  // folders at most
     }
     if (!target.exists && errno == EEXIST) {
       return Error(Code::busy, target.path + " appeared while it was being restored");
     }
-    if (!target.exists || !cannot_swap(errno)) return errno_error(errno, "move into " + target.path);
+    if (!target.exists || !cannot_swap(errno))
+      return errno_error(errno, "move into " + target.path);
   }
-  // From here to the end the target is between the two trees, so nothing stops it any more but an error.
+  // From here to the end the target is between the two trees, so nothing stops it any more but an
+  // error.
   THAW_CHECK(replace_children(Context(), stage, name, target));
   return Placement::child_by_child;
 }

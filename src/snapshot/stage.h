@@ -12,12 +12,12 @@ namespace thaw {
 // Staging folders are called so, followed by 32 hexadecimal digits. A save leaves them out.
 inline constexpr const char* kStagePrefix = ".thaw-stage-";
 
-// Removes `name` below `folder` with all that is in it; does not follow links, and does not leave the
-// filesystem it is on. What is not there is no error.
+// Removes `name` below `folder` with all that is in it; does not follow links, and does not leave
+// the filesystem it is on. What is not there is no error.
 Result<> remove_tree(const Context& context, int folder, const std::string& name);
 
-// A private folder (mode 0700) that its process holds a lock on. The destructor removes it; after a crash
-// the lock is gone, and the next Stage::make in the same place removes it.
+// A private folder (mode 0700) that its process holds a lock on. The destructor removes it; after a
+// crash the lock is gone, and the next Stage::make in the same place removes it.
 class Stage {
  public:
   // In the existing folder `place`.
@@ -49,9 +49,10 @@ struct TargetPlace {
 // Refuses what is no directory.
 Result<TargetPlace> locate_target(const std::string& target);
 
-// Puts the folder `name` of the stage in the target's place: in one step where the filesystem can, else
-// child by child. What was there before is then in the stage, or gone. Attributes of the target itself
-// are those of the new folder only after a swap: Placement::child_by_child leaves them to the caller.
+// Puts the folder `name` of the stage in the target's place: in one step where the filesystem can,
+// else child by child. What was there before is then in the stage, or gone. Attributes of the
+// target itself are those of the new folder only after a swap: Placement::child_by_child leaves
+// them to the caller.
 Result<Placement> take_place(const Context& context, Stage& stage, const std::string& name,
                              const TargetPlace& target);
 

@@ -19,8 +19,9 @@
 namespace thaw {
 namespace {
 
-// The file: magic, root's digest (32), number of records (u64), number of attribute sets (u64), records, sets,
-// SHA-256 of all before. Private to one machine and one version: no promise beyond "damaged is empty".
+// The file: magic, root's digest (32), number of records (u64), number of attribute sets (u64),
+// records, sets, SHA-256 of all before. Private to one machine and one version: no promise beyond
+// "damaged is empty".
 constexpr std::string_view kMagic = "thawsc01";
 constexpr size_t kRecordBytes = 6 * 8 + 32 + 8;
 constexpr size_t kHeadBytes = 8 + 32 + 16;
@@ -205,9 +206,10 @@ bool stat_cache_works_on(int fd) {
   constexpr long kXfs = 0x58465342;
   constexpr long kZfs = 0x2fc12fc1;
   constexpr long kBcachefs = static_cast<long>(0xca451a4e);
-  for (const long known : {static_cast<long>(EXT4_SUPER_MAGIC), static_cast<long>(BTRFS_SUPER_MAGIC),
-                           static_cast<long>(TMPFS_MAGIC), static_cast<long>(OVERLAYFS_SUPER_MAGIC),
-                           static_cast<long>(F2FS_SUPER_MAGIC), kXfs, kZfs, kBcachefs}) {
+  for (const long known :
+       {static_cast<long>(EXT4_SUPER_MAGIC), static_cast<long>(BTRFS_SUPER_MAGIC),
+        static_cast<long>(TMPFS_MAGIC), static_cast<long>(OVERLAYFS_SUPER_MAGIC),
+        static_cast<long>(F2FS_SUPER_MAGIC), kXfs, kZfs, kBcachefs}) {
     if (static_cast<long>(status.f_type) == known) return true;
   }
   return false;
@@ -223,9 +225,10 @@ void ReadLease::release() {
 }
 
 bool ctime_is_past(int64_t ctime_ns) {
-  // Filesystems stamp by the kernel's coarse clock, which this reads: a later change is stamped with
-  // this instant at the earliest. One that stores whole seconds (ext4 with small inodes) shows it by a
-  // ctime without a fraction; FAT, at two seconds, is not among the filesystems that are trusted.
+  // Filesystems stamp by the kernel's coarse clock, which this reads: a later change is stamped
+  // with this instant at the earliest. One that stores whole seconds (ext4 with small inodes) shows
+  // it by a ctime without a fraction; FAT, at two seconds, is not among the filesystems that are
+  // trusted.
   struct timespec now {};
   ::clock_gettime(CLOCK_REALTIME_COARSE, &now);
   const bool whole_seconds = ctime_ns % 1'000'000'000 == 0;

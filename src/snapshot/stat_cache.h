@@ -1,5 +1,6 @@
-// The stat cache: which file, by inode and times, had which digest; so that an unchanged file is never
-// read again. A local file per directory that was saved or restored; safe to delete at any time.
+// The stat cache: which file, by inode and times, had which digest; so that an unchanged file is
+// never read again. A local file per directory that was saved or restored; safe to delete at any
+// time.
 #pragma once
 
 #include <cstdint>
@@ -13,9 +14,9 @@
 
 namespace thaw {
 
-// Why a record can be trusted (docs/semantics.md, "The stat cache"): it was made while nobody held the
-// file open for writing, and its ctime was already in the past; so whoever changes the file later leaves
-// another ctime.
+// Why a record can be trusted (docs/semantics.md, "The stat cache"): it was made while nobody held
+// the file open for writing, and its ctime was already in the past; so whoever changes the file
+// later leaves another ctime.
 struct StatRecord {
   FileStat stat;
   Digest digest;
@@ -28,8 +29,8 @@ class StatCache {
   // Nothing in it.
   StatCache() = default;
 
-  // What was kept for the directory `root` (by its real path) in the cache folder `folder`. A missing,
-  // damaged or foreign file is an empty cache: logged, never an error.
+  // What was kept for the directory `root` (by its real path) in the cache folder `folder`. A
+  // missing, damaged or foreign file is an empty cache: logged, never an error.
   static StatCache load(const std::string& folder, const std::string& root);
   // Keeps the records for `root`, atomically; replaces what was there.
   Result<> store(const std::string& folder, const std::string& root) const;
@@ -51,15 +52,15 @@ class StatCache {
   std::vector<uint32_t> slots_;  // open addressing by inode; kNone is free
 };
 
-// Whether files on the filesystem of `fd` are stamped by this machine's clock and fine enough to trust:
-// known local filesystems only.
+// Whether files on the filesystem of `fd` are stamped by this machine's clock and fine enough to
+// trust: known local filesystems only.
 bool stat_cache_works_on(int fd);
 
 // Tells, for a file that is open read-only, whether what is read from now on may be recorded.
 class ReadLease {
  public:
-  // Takes a read lease (fcntl(2), F_SETLEASE), which the kernel refuses while anyone has the file open for
-  // writing or mapped writable. SIGIO must be ignored by the process.
+  // Takes a read lease (fcntl(2), F_SETLEASE), which the kernel refuses while anyone has the file
+  // open for writing or mapped writable. SIGIO must be ignored by the process.
   explicit ReadLease(int fd);
   // Nobody has asked to write since. The lease itself ends when the descriptor is closed.
   bool unbroken() const;

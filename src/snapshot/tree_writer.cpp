@@ -31,11 +31,12 @@ uint32_t read_umask() {
   const std::string_view text = as_text(status->view());
   const size_t at = text.find("Umask:\t");
   if (at == std::string_view::npos) return 0777;
-  return static_cast<uint32_t>(std::strtoul(std::string(text.substr(at + 7, 8)).c_str(), nullptr, 8));
+  return static_cast<uint32_t>(
+      std::strtoul(std::string(text.substr(at + 7, 8)).c_str(), nullptr, 8));
 }
 
-// A name in a folder for the *at() calls: as it is where it is short enough, else from the folder that
-// holds it.
+// A name in a folder for the *at() calls: as it is where it is short enough, else from the folder
+// that holds it.
 class At {
  public:
   static Result<At> of(int root, const std::string& path) {
@@ -62,26 +63,14 @@ class At {
 }  // namespace
 
 TreeWriter::TreeWriter(const Manifest& manifest, int folder, Naming naming, WriteOptions options)
-    : manifest_(manifest), folder_(folder), naming_(naming), options_(options), umask_(read_umask()) {
-  const Tree& tree = manifest_.tree;
-  if (naming_ == Naming::flat) return;
-  folder_paths_.resize(tree.nodes.size());
-  for (uint32_t i = 1; i < tree.nodes.size(); ++i) {
-    if (tree.nodes[i].is_dir()) folder_paths_[i] = name_of(i);
-  }
-}
+    : manifest_(manifest),
+      folder_(folder),
+      naming_(naming),
+      options_(options),
+      umask_(read_umask()) {}
 
 std::string TreeWriter::name_of(uint32_t number) const {
-  if (naming_ == Naming::flat) return std::to_string(number);
-  const Node& node = manifest_.tree.nodes[number];
-  const std::string& folder = folder_paths_[node.parent];
-  std::string path;
-  const std::string_view name = manifest_.tree.name(node);
-  path.reserve(folder.size() + 1 + name.size());
-  path += folder;
-  if (!folder.empty()) path.push_back('/');
-  path += name;
-  return path;
+  return naming_ == Naming::flat ? std::to_string(number) : manifest_.tree.path(number);
 }
 
 void TreeWriter::count_written(uint64_t bytes) {
@@ -118,7 +107,8 @@ Result<WriteTotals> TreeWriter::write(const Context& context, ObjectStore& store
   pending_.resize(tree.contents.size());
   for (uint32_t i = 0; i < tree.contents.size(); ++i) {
     const auto extents = manifest_.layout.extents_of(i);
-    const bool simple = extents.empty() || (extents.size() == 1 && extents[0].length == tree.contents[i].size_bytes);
+    const bool simple = extents.empty() ||
+                        (extents.size() == 1 && extents[0].length == tree.contents[i].size_bytes);
     if (wanted[i] == 0 || simple) continue;
     pending_[i] = std::make_unique<PendingFile>();
     pending_[i]->extents_left = static_cast<uint32_t>(extents.size());
@@ -145,9 +135,10 @@ Result<> TreeWriter::make_folders(const Context& context, const std::vector<uint
   const Tree& tree = manifest_.tree;
   for (uint32_t i = 1; i < tree.nodes.size(); ++i) {
     if (nodes[i] == 0 || !tree.nodes[i].is_dir()) continue;
-    THAW_ASSIGN(const At at, At::of(folder_, folder_paths_[i]));
+    const std::string name = name_of(i);
+    THAW_ASSIGN(const At at, At::of(folder_, name));
     // Its own mode comes last: it may forbid what is yet to be written into it.
-    if (::mkdirat(at.fd(), at.name(), 0700) != 0) return errno_error(errno, "create " + folder_paths_[i]);
+    if (::mkdirat(at.fd(), at.name(), 0700) != 0) return errno_error(errno, "create " + name);
     if (i % 1024 == 0) THAW_CHECK(context.alive());
   }
   return {};
@@ -192,7 +183,9 @@ Result<> TreeWriter::write_small(uint32_t number, Bytes bytes) {
   const std::string name = name_of(number);
   THAW_ASSIGN(const At at, At::of(folder_, name));
   const uint32_t permissions = node.mode & 07777U;
-  THAW_ASSIGN(const UniqueFd fd, open_at(at.fd(), at.text(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, permissions & 0777));
+  THAW_ASSIGN(
+      const UniqueFd fd,
+      open_at(at.fd(), at.text(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, permissions & 0777));
   THAW_CHECK(write_all(fd.get(), bytes, name));
   const bool mode_is_set = (permissions & (umask_ | 07000U)) == 0;
   return finish_file(number, fd.get(), mode_is_set);
@@ -202,7 +195,8 @@ Result<> TreeWriter::write_small(uint32_t number, Bytes bytes) {
 Result<> TreeWriter::write_part(uint32_t number, const Extent& extent, Bytes bytes) {
   const std::string name = name_of(number);
   THAW_ASSIGN(const At at, At::of(folder_, name));
-  THAW_ASSIGN(const UniqueFd fd, open_at(at.fd(), at.text(), O_WRONLY | O_CREAT | O_NOFOLLOW, 0600));
+  THAW_ASSIGN(const UniqueFd fd,
+              open_at(at.fd(), at.text(), O_WRONLY | O_CREAT | O_NOFOLLOW, 0600));
   THAW_CHECK(pwrite_all(fd.get(), bytes, extent.file_offset, name));
   if (options_.progress != nullptr) options_.progress->bytes_done += bytes.size();
   return {};
@@ -223,7 +217,8 @@ Result<> TreeWriter::finish_file(uint32_t number, int fd, bool mode_is_set) {
   return {};
 }
 
-Result<> TreeWriter::make_empty_and_special(const Context& context, const std::vector<uint8_t>& nodes) {
+Result<> TreeWriter::make_empty_and_special(const Context& context,
+                                            const std::vector<uint8_t>& nodes) {
   const Tree& tree = manifest_.tree;
   for (uint32_t i = 1; i < tree.nodes.size(); ++i) {
     if (nodes[i] == 0) continue;
@@ -240,8 +235,10 @@ Result<> TreeWriter::make_empty_and_special(const Context& context, const std::v
       // Nothing but a hole.
       const std::string name = name_of(i);
       THAW_ASSIGN(const At at, At::of(folder_, name));
-      THAW_ASSIGN(const UniqueFd fd, open_at(at.fd(), at.text(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
-      if (::ftruncate(fd.get(), static_cast<off_t>(size)) != 0) return errno_error(errno, "extend " + name);
+      THAW_ASSIGN(const UniqueFd fd,
+                  open_at(at.fd(), at.text(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
+      if (::ftruncate(fd.get(), static_cast<off_t>(size)) != 0)
+        return errno_error(errno, "extend " + name);
       THAW_CHECK(finish_file(i, fd.get(), false));
     }
     if (i % 1024 == 0) THAW_CHECK(context.alive());
@@ -270,8 +267,9 @@ Result<> TreeWriter::make_special(uint32_t number) {
     }
   }
   if (made != 0) return errno_error(errno, "create " + name);
-  THAW_ASSIGN(const uint64_t skipped, set_attributes_of_link(at.fd(), at.text(), tree, node,
-                                                             {options_.owners, options_.xattrs, true, false}));
+  THAW_ASSIGN(const uint64_t skipped,
+              set_attributes_of_link(at.fd(), at.text(), tree, node,
+                                     {options_.owners, options_.xattrs, true, false}));
   attributes_skipped_ += skipped;
   count_written(0);
   return {};
@@ -281,7 +279,8 @@ Result<> TreeWriter::make_links(const Context& context, const std::vector<uint8_
   const Tree& tree = manifest_.tree;
   for (uint32_t i = 1; i < tree.nodes.size(); ++i) {
     const Node& node = tree.nodes[i];
-    // In flat naming the first name may be in place elsewhere: whoever moves the nodes links them then.
+    // In flat naming the first name may be in place elsewhere: whoever moves the nodes links them
+    // then.
     if (nodes[i] == 0 || !node.is_link() || naming_ == Naming::flat) continue;
     THAW_CHECK(context.alive());
     const std::string name = name_of(i);
@@ -293,7 +292,8 @@ Result<> TreeWriter::make_links(const Context& context, const std::vector<uint8_
     }
     count_written(0);
   }
-  // A link changes the inode's ctime: what was recorded of it no longer matches and is simply not found.
+  // A link changes the inode's ctime: what was recorded of it no longer matches and is simply not
+  // found.
   return {};
 }
 
@@ -307,10 +307,10 @@ Result<> TreeWriter::finish_folders(const Context& context, const std::vector<ui
   std::reverse(folders.begin(), folders.end());
   auto finish = [&](uint32_t number) -> Result<> {
     const Node& node = tree.nodes[number];
-    THAW_ASSIGN(const UniqueFd fd, open_beneath(folder_, folder_paths_[number], O_RDONLY | O_DIRECTORY));
+    const std::string name = name_of(number);
+    THAW_ASSIGN(const UniqueFd fd, open_beneath(folder_, name, O_RDONLY | O_DIRECTORY));
     AttributeOptions options{options_.owners, options_.xattrs, true, (node.mode & 07777U) == 0700U};
-    THAW_ASSIGN(const uint64_t skipped,
-                set_attributes(fd.get(), tree, node, options, "/" + folder_paths_[number]));
+    THAW_ASSIGN(const uint64_t skipped, set_attributes(fd.get(), tree, node, options, "/" + name));
     attributes_skipped_ += skipped;
     ++written_;
     return {};
@@ -319,17 +319,18 @@ Result<> TreeWriter::finish_folders(const Context& context, const std::vector<ui
   std::vector<uint32_t> last;
   const size_t runs = (folders.size() + kRunNodes - 1) / kRunNodes;
   std::mutex mutex;
-  THAW_CHECK(parallel_for(context, options_.threads, runs, [&](const Context& inner, unsigned, size_t run) -> Result<> {
-    for (size_t i = run * kRunNodes; i < std::min((run + 1) * kRunNodes, folders.size()); ++i) {
-      if ((tree.nodes[folders[i]].mode & 0500U) != 0500U) {
-        const std::lock_guard lock(mutex);
-        last.push_back(folders[i]);
-        continue;
-      }
-      THAW_CHECK(finish(folders[i]));
-    }
-    return inner.alive();
-  }));
+  THAW_CHECK(parallel_for(
+      context, options_.threads, runs, [&](const Context& inner, unsigned, size_t run) -> Result<> {
+        for (size_t i = run * kRunNodes; i < std::min((run + 1) * kRunNodes, folders.size()); ++i) {
+          if ((tree.nodes[folders[i]].mode & 0500U) != 0500U) {
+            const std::lock_guard lock(mutex);
+            last.push_back(folders[i]);
+            continue;
+          }
+          THAW_CHECK(finish(folders[i]));
+        }
+        return inner.alive();
+      }));
   std::sort(last.rbegin(), last.rend());
   for (const uint32_t number : last) THAW_CHECK(finish(number));
   return {};

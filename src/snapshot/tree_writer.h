@@ -38,16 +38,17 @@ enum class Naming {
   flat,  // all in the folder itself, by their numbers: for moving them into place one by one
 };
 
-// Writes the nodes of a manifest below `folder`, which must be new, empty and private (mode 0700): names
-// in it are resolved without care for links that others might put there.
-// Every byte is verified before it is written. The manifest and folder outlive it.
+// Writes the nodes of a manifest below `folder`, which must be new, empty and private (mode 0700):
+// names in it are resolved without care for links that others might put there. Every byte is
+// verified before it is written. The manifest and folder outlive it.
 class TreeWriter {
  public:
   TreeWriter(const Manifest& manifest, int folder, Naming naming, WriteOptions options);
 
-  // Writes the nodes whose number has a non-zero mark; with Naming::tree their parents must be marked too,
-  // and the root's attributes are the folder's own.
-  Result<WriteTotals> write(const Context& context, ObjectStore& store, const std::vector<uint8_t>& nodes);
+  // Writes the nodes whose number has a non-zero mark; with Naming::tree their parents must be
+  // marked too, and the root's attributes are the folder's own.
+  Result<WriteTotals> write(const Context& context, ObjectStore& store,
+                            const std::vector<uint8_t>& nodes);
 
   // What was written, for the stat cache; valid once the ctimes are in the past.
   struct Written {
@@ -79,27 +80,28 @@ class TreeWriter {
   const Naming naming_;
   const WriteOptions options_;
   const uint32_t umask_;
-  const FetchPlan* plan_ = nullptr;  // while write() runs
-  std::vector<uint32_t> node_begin_;       // per content, and one more: into nodes_of_content_
+  const FetchPlan* plan_ = nullptr;   // while write() runs
+  std::vector<uint32_t> node_begin_;  // per content, and one more: into nodes_of_content_
   std::vector<uint32_t> nodes_of_content_;
-  std::vector<std::unique_ptr<PendingFile>> pending_;  // per content with more than one extent, else null
-  std::vector<std::string> folder_paths_;  // per directory node: its path; "" elsewhere
+  std::vector<std::unique_ptr<PendingFile>>
+      pending_;  // per content with more than one extent, else null
   std::atomic<uint64_t> attributes_skipped_{0};
   std::atomic<uint64_t> written_{0};
   std::mutex mutex_;
   std::vector<Written> stats_;
 };
 
-// Sets what the node says on an open file or folder: owner, mode, attributes, time; in this order, for
-// a change of owner clears set-id bits. Answers how many could not be set for want of privilege.
+// Sets what the node says on an open file or folder: owner, mode, attributes, time; in this order,
+// for a change of owner clears set-id bits. Answers how many could not be set for want of
+// privilege.
 struct AttributeOptions {
   bool owners = true;
   bool xattrs = true;
   bool fresh = false;        // just created: there are no attributes to take away
   bool mode_is_set = false;  // … and it was created with exactly this mode
 };
-Result<uint64_t> set_attributes(int fd, const Tree& tree, const Node& node, const AttributeOptions& options,
-                                const std::string& name);
+Result<uint64_t> set_attributes(int fd, const Tree& tree, const Node& node,
+                                const AttributeOptions& options, const std::string& name);
 // The same for a link, FIFO or device, which cannot be opened: by its name in an open folder.
 Result<uint64_t> set_attributes_of_link(int folder, const std::string& name, const Tree& tree,
                                         const Node& node, const AttributeOptions& options);

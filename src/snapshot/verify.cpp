@@ -29,7 +29,8 @@ class Verifier {
   Result<VerifyReport> run(const std::optional<KeyRef>& ref) {
     THAW_ASSIGN(const bool there, check_store(context_, store_));
     if (ref) {
-      auto entry = there ? find_entry(context_, store_, *ref) : Result<std::optional<Entry>>(std::nullopt);
+      auto entry =
+          there ? find_entry(context_, store_, *ref) : Result<std::optional<Entry>>(std::nullopt);
       if (!entry && entry.error().code() == Code::corrupt) {
         fault(ref->text(), entry.error().text());
         return std::move(report_);
@@ -78,7 +79,8 @@ class Verifier {
       fault(object, manifest.error().text());
       return {};
     }
-    if (ids_of(manifest->tree) != entry.ids) fault(object, "holds another tree than its entry says");
+    if (ids_of(manifest->tree) != entry.ids)
+      fault(object, "holds another tree than its entry says");
     const Layout& layout = manifest->layout;
     for (const ChunkPlace& chunk : layout.chunks) {
       PackUse& use = packs_[layout.packs[chunk.pack].id];
@@ -105,9 +107,10 @@ class Verifier {
     }
     report_.packs = packs.size();
     if (progress_ != nullptr) progress_->begin("verifying", bytes, packs.size());
-    return parallel_for(context_, threads_, packs.size(), [&](const Context& inner, unsigned, size_t i) {
-      return check_pack(inner, packs[i].first, *packs[i].second);
-    });
+    return parallel_for(context_, threads_, packs.size(),
+                        [&](const Context& inner, unsigned, size_t i) {
+                          return check_pack(inner, packs[i].first, *packs[i].second);
+                        });
   }
 
   Result<> check_pack(const Context& context, const RandomId& id, const PackUse& use) {
@@ -131,7 +134,8 @@ class Verifier {
       fault(object.text(), frames.error().text());
       return {};
     }
-    if (got->bytes.size() != use.size_bytes) fault(object.text(), "is not as long as its manifest says");
+    if (got->bytes.size() != use.size_bytes)
+      fault(object.text(), "is not as long as its manifest says");
     check_frames(object.text(), got->bytes.view(), *frames, use);
     return {};
   }
@@ -152,15 +156,16 @@ class Verifier {
         fault(object, "its footer and the manifest disagree");
         continue;
       }
-      const auto content =
-          decoder.decode(chunk.codec, bytes.subspan(frame.offset, chunk.stored_bytes), chunk.content_bytes);
+      const auto content = decoder.decode(
+          chunk.codec, bytes.subspan(frame.offset, chunk.stored_bytes), chunk.content_bytes);
       if (!content) {
         fault(object, content.error().text());
       } else if (!matches(*content, chunk, use)) {
         fault(object, "a chunk does not match its digest");
       }
     }
-    if (seen.size() != use.chunks.size()) fault(object, "it lacks frames that the manifest places in it");
+    if (seen.size() != use.chunks.size())
+      fault(object, "it lacks frames that the manifest places in it");
   }
 
   static bool matches(Bytes content, const ChunkPlace& chunk, const PackUse& use) {
@@ -187,7 +192,8 @@ class Verifier {
 }  // namespace
 
 Result<VerifyReport> verify(const Context& context, ObjectStore& store,
-                            const std::optional<KeyRef>& ref, unsigned threads, Progress* progress) {
+                            const std::optional<KeyRef>& ref, unsigned threads,
+                            Progress* progress) {
   return Verifier(context, store, threads, progress).run(ref);
 }
 

@@ -45,7 +45,9 @@ bool is_kept(std::string_view name) {
          name == "system.posix_acl_default";
 }
 
-bool not_supported(int error) { return error == ENOTSUP || error == ENOSYS || error == EPERM || error == EACCES; }
+bool not_supported(int error) {
+  return error == ENOTSUP || error == ENOSYS || error == EPERM || error == EACCES;
+}
 
 Result<std::vector<std::string>> list_names(const Calls& calls, const std::string& name) {
   std::string names(1024, '\0');
@@ -98,9 +100,11 @@ Result<size_t> write_all_of(const Calls& calls, const XattrSet& set, const std::
   THAW_ASSIGN(const auto present, list_names(calls, name));
   size_t skipped = 0;
   for (const std::string& each : present) {
-    const bool wanted = std::any_of(set.begin(), set.end(), [&](const Xattr& x) { return x.name == each; });
+    const bool wanted =
+        std::any_of(set.begin(), set.end(), [&](const Xattr& x) { return x.name == each; });
     if (wanted || calls.remove(each.c_str()) == 0 || errno == ENODATA) continue;
-    if (!not_supported(errno)) return errno_error(errno, "remove attribute " + each + " of " + name);
+    if (!not_supported(errno))
+      return errno_error(errno, "remove attribute " + each + " of " + name);
     ++skipped;
   }
   for (const Xattr& xattr : set) {

@@ -15,12 +15,13 @@ Result<XattrSet> read_xattrs(int fd, const std::string& name);
 // Of a link, FIFO or device, which is not opened: `path` leads to it through /proc/self/fd.
 Result<XattrSet> read_xattrs_of_link(const std::string& path);
 
-// Makes the attributes equal to `set`. Answers how many could not be set for want of privilege or of
-// support by the filesystem; other failures are errors.
+// Makes the attributes equal to `set`. Answers how many could not be set for want of privilege or
+// of support by the filesystem; other failures are errors.
 Result<size_t> write_xattrs(int fd, const XattrSet& set, const std::string& name);
 Result<size_t> write_xattrs_of_link(const std::string& path, const XattrSet& set);
 
-// "/proc/self/fd/<folder>/<name>": reaches a name below an open folder in calls that take only paths.
+// "/proc/self/fd/<folder>/<name>": reaches a name below an open folder in calls that take only
+// paths.
 std::string proc_path(int folder, const std::string& name);
 
 }  // namespace thaw

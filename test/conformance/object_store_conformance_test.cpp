@@ -21,8 +21,13 @@ Buffer buffer_of(std::string_view text) { return Buffer::copy_of(as_bytes(text))
 
 std::string random_text(size_t size_bytes, uint64_t seed) {
   std::mt19937_64 random(seed);
-  std::string text(size_bytes, '\0');
-  for (char& c : text) c = static_cast<char>(random());
+  std::string text;
+  text.reserve(size_bytes + sizeof seed);
+  while (text.size() < size_bytes) {
+    const uint64_t word = random();
+    text.append(reinterpret_cast<const char*>(&word), sizeof word);
+  }
+  text.resize(size_bytes);
   return text;
 }
 

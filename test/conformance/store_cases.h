@@ -56,7 +56,8 @@ class ObjectStoreTest : public ::testing::TestWithParam<StoreCase> {
 };
 
 std::vector<std::string> names_of(const ListPage& page);
-// The seed of this run's random tests. It is printed; THAW_TEST_SEED sets it, to have a failure again.
+// The seed of this run's random tests. It is printed; THAW_TEST_SEED sets it, to have a failure
+// again.
 uint64_t test_seed();
 
 }  // namespace thaw::test

@@ -1,0 +1,68 @@
+"""What the end-to-end and the fault tests share. Each test gets a folder, and a thaw with its state in it."""
+
+import os
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+SUPPORT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "support")
+sys.path.insert(0, SUPPORT)
+
+from driver import Thaw  # noqa: E402
+from trees import remove  # noqa: E402
+
+
+def pytest_configure(config):
+    if "THAW" not in os.environ:
+        raise pytest.UsageError("THAW is not set: it names the binary to test (./dev test e2e)")
+    os.umask(0o022)
+
+
+def in_memory():
+    """Where files cost no disk; the suite syncs them by the thousand."""
+    try:
+        room = os.statvfs("/dev/shm")
+    except OSError:
+        return None
+    return "/dev/shm" if room.f_bavail * room.f_frsize > (1 << 30) and os.access("/dev/shm", os.W_OK) else None
+
+
+@pytest.fixture
+def work(request):
+    """An empty folder with a short path, removed afterwards. In memory, unless the module says ON_DISK."""
+    place = None if getattr(request.module, "ON_DISK", False) else in_memory()
+    path = os.path.realpath(tempfile.mkdtemp(prefix="thaw-e2e.", dir=place))
+    os.chmod(path, 0o755)
+    yield path
+    remove(path)
+
+
+@pytest.fixture
+def thaw(work):
+    return Thaw(work)
+
+
+@pytest.fixture
+def as_root():
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+
+
+@pytest.fixture(scope="session")
+def interposer():
+    """The shared object of support/interpose.c."""
+    folder = tempfile.mkdtemp(prefix="thaw-interpose.")
+    path = os.path.join(folder, "interpose.so")
+    compiler = os.environ.get("CC", "gcc")
+    try:
+        done = subprocess.run(
+            [compiler, "-O1", "-shared", "-fPIC", "-Wall", "-o", path,
+             os.path.join(SUPPORT, "interpose.c"), "-ldl"],
+            stderr=subprocess.PIPE, check=False)
+    except FileNotFoundError:
+        pytest.skip(f"no {compiler}")
+    assert done.returncode == 0, done.stderr.decode()
+    yield path
+    remove(folder)

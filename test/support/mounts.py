@@ -1,0 +1,54 @@
+"""Mounts for a test's time. Needs root; a kernel or container that forbids them skips the test."""
+
+import contextlib
+import os
+import subprocess
+
+import pytest
+
+
+def _mount(*words):
+    done = subprocess.run(["mount", *words], stderr=subprocess.PIPE, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"cannot mount here: {done.stderr.decode().strip()}")
+
+
+@contextlib.contextmanager
+def _unmounted(path):
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", path], check=False)
+
+
+@contextlib.contextmanager
+def tmpfs(path, options="size=64m"):
+    os.makedirs(path, exist_ok=True)
+    _mount("-t", "tmpfs", "-o", options, "tmpfs", path)
+    with _unmounted(path):
+        yield path
+
+
+@contextlib.contextmanager
+def bind(source, path):
+    _mount("--bind", source, path)
+    with _unmounted(path):
+        yield path
+
+
+@contextlib.contextmanager
+def read_only(path):
+    """The folder itself, mounted over itself read-only."""
+    _mount("--bind", path, path)
+    with _unmounted(path):
+        _mount("-o", "remount,ro,bind", path)
+        yield path
+
+
+@contextlib.contextmanager
+def overlay(path, lower, upper, work):
+    for folder in (path, lower, upper, work):
+        os.makedirs(folder, exist_ok=True)
+    _mount("-t", "overlay", "-o", f"lowerdir={lower},upperdir={upper},workdir={work}", "overlay", path)
+    with _unmounted(path):
+        yield path
