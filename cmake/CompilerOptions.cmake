@@ -40,8 +40,9 @@ if(THAW_SANITIZE)
 else()
   # The same sources give the same bytes, wherever they are checked out.
   add_compile_options("-ffile-prefix-map=${PROJECT_SOURCE_DIR}=.")
-  # _FORTIFY_SOURCE needs an optimising build. It is undefined first for compilers that predefine it.
-  add_compile_options("$<$<CONFIG:Release,RelWithDebInfo,MinSizeRel>:-U_FORTIFY_SOURCE;-D_FORTIFY_SOURCE=2>")
+  # Needs an optimising build. Some compilers predefine it, so it is undefined first.
+  set(optimised "$<CONFIG:Release,RelWithDebInfo,MinSizeRel>")
+  add_compile_options("$<${optimised}:-U_FORTIFY_SOURCE;-D_FORTIFY_SOURCE=2>")
   add_compile_options(-fstack-protector-strong)
   add_link_options(LINKER:-z,relro LINKER:-z,now)
 endif()

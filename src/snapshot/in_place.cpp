@@ -31,7 +31,12 @@ class InPlace {
   Result<InPlaceTotals> run() {
     if (progress_ != nullptr) progress_->begin("comparing", 0, 0);
     THAW_CHECK(look());
-    THAW_CHECK(stage_files());
+    auto staged = stage_files();
+    if (!staged) {
+      leave_as_it_was();
+      return std::move(staged).error();
+    }
+    open_folders();
     // From here on the target changes; each step leaves it usable, and a stop in between is
     // repaired by the same command again.
     THAW_CHECK(remove_names());
@@ -46,6 +51,10 @@ class InPlace {
     ScanOptions options;
     options.exclude = Globs({std::string("/") + kStagePrefix + "*"});
     options.threads = request_.threads;
+    {
+      THAW_ASSIGN(const UniqueFd place, open_path(target_.path, O_RDONLY | O_DIRECTORY));
+      remove_abandoned_stages(context_, place.get());
+    }
     THAW_ASSIGN(scan_, scan_tree(context_, target_.path, options));
     known_.digests.resize(scan_.tree.nodes.size());
     known_.recordable.assign(scan_.tree.nodes.size(), 0);
@@ -90,6 +99,7 @@ class InPlace {
     }
     if (count == 0 && !needed) return {};
     if (progress_ != nullptr) progress_->begin("fetching", bytes, count);
+    open_folder(0);
     THAW_ASSIGN(Stage stage, Stage::make(context_, target_.path));
     stage_.emplace(std::move(stage));
     WriteOptions options;
@@ -100,6 +110,34 @@ class InPlace {
     TreeWriter writer(manifest_, stage_->fd(), Naming::flat, options);
     THAW_ASSIGN(totals_.written, writer.write(context_, store_, nodes));
     return {};
+  }
+
+  // Lets its owner change what is in a folder whose mode forbids that; its mode is set again in the
+  // end.
+  void open_folder(uint32_t i) {
+    const uint32_t mode = scan_.tree.nodes[plan_.scanned[i]].mode & 07777U;
+    if ((mode & 0700U) == 0700U) return;
+    const auto fd = open_beneath(scan_.root.get(), tree_.path(i), O_RDONLY | O_DIRECTORY);
+    if (!fd || ::fchmod(fd->get(), mode | 0700U) != 0) return;  // the change itself will tell
+    plan_.changed_folder[i] = 1;
+  }
+
+  void open_folders() {
+    for (uint32_t i = 0; i < tree_.nodes.size(); ++i) {
+      if (plan_.changed_folder[i] != 0 && plan_.scanned[i] != kNone) open_folder(i);
+    }
+  }
+
+  // Nothing was changed but for the stage in the root: its time and mode are put back.
+  void leave_as_it_was() {
+    stage_.reset();
+    const Node& root = scan_.tree.nodes[0];
+    const struct timespec times[2] = {
+        {0, UTIME_OMIT}, {root.mtime_ns / 1'000'000'000, root.mtime_ns % 1'000'000'000}};
+    if (::futimens(scan_.root.get(), times) != 0 ||
+        ::fchmod(scan_.root.get(), root.mode & 07777U) != 0) {
+      log::warn("the time or mode of {} was not set back", target_.path);
+    }
   }
 
   Result<> remove_on_disk(uint32_t j) {

@@ -88,7 +88,8 @@ void PackWriter::abandon() {
   std::vector<ObjectKey> names;
   for (const PackRef& pack : state_->packs) names.push_back(pack_object(pack.id));
   if (names.empty()) return;
-  const Context brief = Context().within(std::chrono::seconds(1));
+  const Context root;  // outlives its child
+  const Context brief = root.within(std::chrono::seconds(1));
   const auto removed = state_->store.remove(brief, names);
   if (!removed)
     log::info("packs of a failed save stay for the collector: {}", removed.error().text());

@@ -48,21 +48,24 @@ class Restorer {
     if (progress_ != nullptr) progress_->begin("looking up", 0, 0);
     THAW_CHECK(refuse_protected_target());
     THAW_ASSIGN(const Entry entry, find());
+    auto done = restore_entry(entry);
+    if (done) return report_;
+    if (done.error().code() != Code::not_found) return std::move(done).error();
+    // not_found is for keys: here it is a path that is not what it was, and no miss.
+    return Error(Code::invalid, done.error().text());
+  }
+
+ private:
+  Result<> restore_entry(const Entry& entry) {
     THAW_ASSIGN(manifest_, load_manifest(context_, store_, entry));
     THAW_CHECK(check_ids(entry));
     // Only now: a miss or a broken snapshot makes not even the target's parents.
     THAW_ASSIGN(target_, locate_target(request_.target));
     report_.totals = entry.totals;
     report_.stored_bytes = entry.stored_bytes;
-    if (request_.mode != RestoreMode::replace && target_.exists) {
-      THAW_CHECK(in_place());
-    } else {
-      THAW_CHECK(replace());
-    }
-    return report_;
+    return request_.mode != RestoreMode::replace && target_.exists ? in_place() : replace();
   }
 
- private:
   Result<> refuse_protected_target() const {
     const std::string target = resolved(request_.target);
     for (const ProtectedPath& each : request_.protected_paths) {

@@ -111,7 +111,8 @@ Result<SaveReport> Saver::run() {
     return publish_all();
   }();
   // The lease goes whatever happened, also when the context is over: under a short one of its own.
-  const Context farewell = Context().within(std::chrono::seconds(2));
+  const Context root;  // outlives its child
+  const Context farewell = root.within(std::chrono::seconds(2));
   if (lease_) lease_->give_back(farewell, store_);
   if (!done) return std::move(done).error();
   describe_result();

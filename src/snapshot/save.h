@@ -22,7 +22,7 @@ enum class UnchangedBy {
 
 struct SaveRequest {
   Key key;
-  std::string path;           // the directory
+  std::string path;             // the directory
   std::vector<Key> also{};      // published under these keys too
   std::vector<KeyRef> bases{};  // further snapshots to deduplicate against
   Labels labels{};
@@ -52,7 +52,7 @@ struct SaveReport {
   uint64_t new_bytes = 0;     // frames that this save wrote
   uint64_t files_read = 0;    // the others were known by the stat cache
   uint64_t sockets_skipped = 0;
-  uint64_t vanished = 0;             // were listed, and gone when they were to be read
+  uint64_t vanished = 0;               // were listed, and gone when they were to be read
   std::vector<std::string> skipped{};  // those of SaveRequest::skip that were met
 };
 

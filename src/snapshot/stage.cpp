@@ -82,8 +82,18 @@ Result<> remove_entry(const Context& context, int folder, const std::string& nam
   return errno_error(errno, "remove " + name);
 }
 
-// Staging folders that nobody holds any more.
-void remove_abandoned(const Context& context, int place) {
+}  // namespace
+
+Result<> remove_tree(const Context& context, int folder, const std::string& name) {
+  struct stat status {};
+  if (::fstatat(folder, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+    if (vanished(errno)) return {};
+    return errno_error(errno, "stat " + name);
+  }
+  return remove_entry(context, folder, name, status.st_dev, 0);
+}
+
+void remove_abandoned_stages(const Context& context, int place) {
   const auto names = names_in(place, "the target's folder");
   if (!names) return;
   for (const std::string& name : *names) {
@@ -99,21 +109,10 @@ void remove_abandoned(const Context& context, int place) {
   }
 }
 
-}  // namespace
-
-Result<> remove_tree(const Context& context, int folder, const std::string& name) {
-  struct stat status {};
-  if (::fstatat(folder, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
-    if (vanished(errno)) return {};
-    return errno_error(errno, "stat " + name);
-  }
-  return remove_entry(context, folder, name, status.st_dev, 0);
-}
-
 Result<Stage> Stage::make(const Context& context, const std::string& place) {
   Stage stage;
   THAW_ASSIGN(stage.place_, open_path(place, O_RDONLY | O_DIRECTORY));
-  remove_abandoned(context, stage.place_.get());
+  remove_abandoned_stages(context, stage.place_.get());
   // Between mkdir and flock another process may take it for abandoned: then a new name is tried.
   for (int attempt = 0; attempt < 10; ++attempt) {
     const std::string name = kStagePrefix + RandomId::fresh().hex();
@@ -148,11 +147,28 @@ Result<> Stage::remove(const Context& context) {
 Stage::~Stage() {
   if (name_.empty() || !place_.valid()) return;
   // After Ctrl-C there is under a second for this; what is left then is the next run's to remove.
-  const Context brief = Context().within(std::chrono::milliseconds(700));
+  const Context root;  // outlives its child
+  const Context brief = root.within(std::chrono::milliseconds(700));
   const auto removed = remove(brief);
   if (!removed)
     log::info("a staging folder stays until the next restore: {}", removed.error().text());
 }
+
+namespace {
+
+// A bind mount has its parent's device number: newer kernels (5.8) tell it by an attribute.
+Result<bool> is_mount_point(const TargetPlace& place, dev_t device) {
+  struct statx extended {};
+  const bool told =
+      ::statx(AT_FDCWD, place.path.c_str(), AT_SYMLINK_NOFOLLOW, STATX_TYPE, &extended) == 0 &&
+      (extended.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) != 0;
+  if (told) return (extended.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+  struct stat parent {};
+  if (::stat(place.parent.c_str(), &parent) != 0) return errno_error(errno, "stat " + place.parent);
+  return place.path == "/" || parent.st_dev != device;
+}
+
+}  // namespace
 
 Result<TargetPlace> locate_target(const std::string& target) {
   if (target.empty()) return Error(Code::invalid, "the target's path is empty");
@@ -190,9 +206,7 @@ Result<TargetPlace> locate_target(const std::string& target) {
   const size_t slash = place.path.rfind('/');
   place.name = place.path.substr(slash + 1);
   place.parent = slash == 0 ? "/" : place.path.substr(0, slash);
-  struct stat parent {};
-  if (::stat(place.parent.c_str(), &parent) != 0) return errno_error(errno, "stat " + place.parent);
-  place.is_mount_point = place.path == "/" || parent.st_dev != status.st_dev;
+  THAW_ASSIGN(place.is_mount_point, is_mount_point(place, status.st_dev));
   return place;
 }
 
@@ -225,8 +239,35 @@ Result<> replace_child(const Context& context, int target, int fresh, int old,
   return {};
 }
 
+// Makes a folder writable to its owner for a while, if it is not; what moved away meanwhile is let
+// be.
+class Writable {
+ public:
+  explicit Writable(const std::string& path) {
+    auto fd = open_path(path, O_RDONLY | O_DIRECTORY);
+    struct stat status {};
+    if (!fd || ::fstat(fd->get(), &status) != 0 || (status.st_mode & 0700) == 0700) return;
+    if (::fchmod(fd->get(), (status.st_mode & 07777) | 0700) != 0) return;
+    fd_ = *std::move(fd);
+    mode_ = status.st_mode & 07777;
+  }
+  Writable(const Writable&) = delete;
+  Writable& operator=(const Writable&) = delete;
+  ~Writable() {
+    if (!fd_.valid()) return;
+    const int saved = errno;
+    if (::fchmod(fd_.get(), mode_) != 0) log::warn("a folder's mode was not set back");
+    errno = saved;
+  }
+
+ private:
+  UniqueFd fd_;
+  mode_t mode_ = 0;
+};
+
 Result<> replace_children(const Context& context, Stage& stage, const std::string& name,
                           const TargetPlace& target) {
+  const Writable writable(target.path);
   THAW_ASSIGN(const UniqueFd old_root, open_path(target.path, O_RDONLY | O_DIRECTORY));
   THAW_ASSIGN(const UniqueFd new_root, open_at(stage.fd(), name, O_RDONLY | O_DIRECTORY));
   if (::mkdirat(stage.fd(), "old", 0700) != 0)
@@ -256,8 +297,15 @@ Result<Placement> take_place(const Context& context, Stage& stage, const std::st
   if (!target.is_mount_point) {
     THAW_ASSIGN(const UniqueFd parent, open_path(target.parent, O_RDONLY | O_DIRECTORY));
     const unsigned how = target.exists ? RENAME_EXCHANGE : RENAME_NOREPLACE;
-    if (::renameat2(stage.fd(), name.c_str(), parent.get(), target.name.c_str(), how) == 0) {
-      return Placement::swapped;
+    auto rename = [&] {
+      return ::renameat2(stage.fd(), name.c_str(), parent.get(), target.name.c_str(), how) == 0;
+    };
+    if (rename()) return Placement::swapped;
+    // A folder that moves to another parent is itself written (its ".." changes): its owner may
+    // have to allow that.
+    if (target.exists && errno == EACCES) {
+      const Writable writable(target.path);
+      if (rename()) return Placement::swapped;
     }
     if (!target.exists && errno == EINVAL &&
         ::renameat(stage.fd(), name.c_str(), parent.get(), target.name.c_str()) == 0) {

@@ -16,6 +16,10 @@ inline constexpr const char* kStagePrefix = ".thaw-stage-";
 // the filesystem it is on. What is not there is no error.
 Result<> remove_tree(const Context& context, int folder, const std::string& name);
 
+// Removes the staging folders in `place` that no process holds: what interrupted restores left.
+// Best-effort: what stays is logged.
+void remove_abandoned_stages(const Context& context, int place);
+
 // A private folder (mode 0700) that its process holds a lock on. The destructor removes it; after a
 // crash the lock is gone, and the next Stage::make in the same place removes it.
 class Stage {

@@ -277,6 +277,7 @@ Result<> TreeWriter::make_special(uint32_t number) {
 
 Result<> TreeWriter::make_links(const Context& context, const std::vector<uint8_t>& nodes) {
   const Tree& tree = manifest_.tree;
+  std::vector<uint8_t> linked(tree.nodes.size(), 0);
   for (uint32_t i = 1; i < tree.nodes.size(); ++i) {
     const Node& node = tree.nodes[i];
     // In flat naming the first name may be in place elsewhere: whoever moves the nodes links them
@@ -290,10 +291,23 @@ Result<> TreeWriter::make_links(const Context& context, const std::vector<uint8_
       if (errno == ENOENT && node.is_device()) continue;  // the device itself could not be made
       return errno_error(errno, "link " + name);
     }
+    linked[node.link_to] = 1;
     count_written(0);
   }
-  // A link changes the inode's ctime: what was recorded of it no longer matches and is simply not
-  // found.
+  return record_linked_anew(linked);
+}
+
+// A further link changes the inode's ctime.
+Result<> TreeWriter::record_linked_anew(const std::vector<uint8_t>& linked) {
+  for (Written& written : stats_) {
+    if (linked[written.node] == 0) continue;
+    const std::string name = name_of(written.node);
+    THAW_ASSIGN(const At at, At::of(folder_, name));
+    struct stat status {};
+    if (::fstatat(at.fd(), at.name(), &status, AT_SYMLINK_NOFOLLOW) != 0)
+      return errno_error(errno, "stat " + name);
+    written.stat = file_stat_of(status);
+  }
   return {};
 }
 

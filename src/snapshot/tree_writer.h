@@ -73,6 +73,7 @@ class TreeWriter {
   Result<> finish_folders(const Context& context, const std::vector<uint8_t>& nodes);
   std::string name_of(uint32_t node) const;
   void record(uint32_t node, const struct stat& status);
+  Result<> record_linked_anew(const std::vector<uint8_t>& linked);
   void count_written(uint64_t bytes);
 
   const Manifest& manifest_;

@@ -1,5 +1,6 @@
 #include "snapshot/xattrs.h"
 
+#include <fmt/format.h>
 #include <sys/xattr.h>
 
 #include <algorithm>
@@ -85,7 +86,7 @@ Result<XattrSet> read_all(const Calls& calls, const std::string& name) {
       n = calls.get(each.c_str(), value.data(), value.size());
     }
     if (n < 0 && errno == ENODATA) continue;  // removed meanwhile
-    if (n < 0) return errno_error(errno, "read attribute " + each + " of " + name);
+    if (n < 0) return errno_error(errno, fmt::format("read attribute {} of {}", each, name));
     value.resize(static_cast<size_t>(n));
     bytes += each.size() + value.size();
     set.push_back({each, std::move(value)});
@@ -104,7 +105,7 @@ Result<size_t> write_all_of(const Calls& calls, const XattrSet& set, const std::
         std::any_of(set.begin(), set.end(), [&](const Xattr& x) { return x.name == each; });
     if (wanted || calls.remove(each.c_str()) == 0 || errno == ENODATA) continue;
     if (!not_supported(errno))
-      return errno_error(errno, "remove attribute " + each + " of " + name);
+      return errno_error(errno, fmt::format("remove attribute {} of {}", each, name));
     ++skipped;
   }
   for (const Xattr& xattr : set) {
@@ -115,7 +116,7 @@ Result<size_t> write_all_of(const Calls& calls, const XattrSet& set, const std::
     }
     if (calls.set(xattr.name.c_str(), xattr.value.data(), xattr.value.size()) == 0) continue;
     if (!not_supported(errno)) {
-      return errno_error(errno, "set attribute " + xattr.name + " of " + name);
+      return errno_error(errno, fmt::format("set attribute {} of {}", xattr.name, name));
     }
     ++skipped;
   }

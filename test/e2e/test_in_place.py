@@ -3,9 +3,11 @@
 import os
 import random
 import shutil
+import subprocess
 
 import pytest
 
+from driver import Thaw
 from trees import assert_same, describe, replace_file, small_tree, words, write
 
 
@@ -240,13 +242,51 @@ def test_sync_over_folders_without_permissions(thaw, work):
     target = f"{work}/target"
     thaw.restore("k", target)
     write(f"{target}/closed/file", b"x")
-    for name, mode in (("closed", 0), ("d1", 0o500), ("empty", 0)):
+    closed = 0 if os.geteuid() == 0 else 0o500  # what one cannot list one cannot compare
+    for name, mode in (("closed", closed), ("d1", 0o500), ("empty", closed)):
         os.chmod(f"{target}/{name}", mode)
     replace = f"{tree}/d1/s1/file1"
     replace_file(replace, words(random.Random(1), 500))
     thaw.save("k", tree)
     thaw.restore("k", target, "--mode", "sync")
     assert_same(tree, target)
+
+
+@pytest.mark.parametrize("root_mode", [0o755, 0o555], ids=["root 755", "root 555"])
+@pytest.mark.parametrize("mode", ["replace", "sync", "merge"])
+def test_read_only_folders_of_a_plain_user(work, mode, root_mode):
+    """A Go module cache: folders 0555, files 0444, and nobody is root."""
+    nobody = 65534
+    os.chmod(work, 0o777)
+    me = {}
+    user = Thaw(f"{work}/u")
+    one, two = f"{work}/u/one", f"{work}/u/two"
+    for tree, text in ((one, b"old"), (two, b"new")):
+        write(f"{tree}/mod@v1/go.mod", text, mode=0o444)
+        write(f"{tree}/mod@v1/only {text.decode()}", text, mode=0o444)
+        write(f"{tree}/mod@v1/sub/same", b"same", mode=0o444)
+        write(f"{tree}/{text.decode()}/deep/file", text, mode=0o444)
+    if os.geteuid() == 0:
+        me = {"user": nobody, "group": nobody, "extra_groups": []}
+        subprocess.run(["chown", "-R", f"{nobody}:{nobody}", f"{work}/u"], check=True)
+    for tree in (one, two):
+        subprocess.run(["find", tree, "-type", "d", "-exec", "chmod", "0555", "{}", "+"], check=True)
+        os.chmod(tree, root_mode)
+    user.save("one", one, **me)
+    user.save("two", two, **me)
+    target = f"{work}/u/place/target"
+    user.restore("one", target, **me)
+    assert_same(one, target)
+    answer = user.run("restore", "two", target, "--mode", mode, **me)
+    if answer.code != 0:  # then at least it is the old one, whole
+        assert_same(one, target)
+    assert answer.code == 0, answer
+    if mode != "merge":
+        assert_same(two, target)
+    else:
+        assert open(f"{target}/mod@v1/go.mod").read() == "new"
+        assert os.path.exists(f"{target}/mod@v1/only old") and os.path.exists(f"{target}/new/deep/file")
+    assert os.listdir(f"{work}/u/place") == ["target"]
 
 
 @pytest.mark.slow

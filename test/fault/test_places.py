@@ -85,7 +85,6 @@ def test_read_only_target(thaw, work, as_root):
         assert_same(before, place)
 
 
-@pytest.mark.xfail(strict=True, reason="see BIND_MOUNTS: internal instead of denied")
 def test_read_only_mount_as_target(thaw, work, as_root):
     thaw.save("k", small_tree(f"{work}/tree"))
     write(f"{work}/ro/old", b"old")
@@ -174,12 +173,8 @@ def test_unreadable_source_as_a_plain_user(work, as_root):
 
 # ------------------------------------------------------------------------------------- mounts and layers
 
-BIND_MOUNTS = pytest.mark.xfail(strict=True, reason=(
-    "stage.cpp tells a mount point by st_dev alone: a bind mount of the same filesystem (any container volume) is "
-    "staged beside, and every rename into it answers EXDEV, told as an internal error"))
-
-
-@pytest.mark.parametrize("kind", ["tmpfs", pytest.param("bind", marks=BIND_MOUNTS)])
+# A bind mount of the same filesystem, as container volumes are, has its parent's st_dev.
+@pytest.mark.parametrize("kind", ["tmpfs", "bind"])
 def test_target_is_a_mount_point(thaw, work, as_root, kind):
     tree = small_tree(f"{work}/tree")
     os.chmod(tree, 0o711)
@@ -351,8 +346,6 @@ def test_targets_that_are_no_folder(thaw, work):
     assert stages_in(work) == []
 
 
-@pytest.mark.xfail(strict=True, reason=(
-    "a target that is not found (ENOTDIR) is told as a miss, exit 3: restore.cpp has one Code::not_found for both"))
 def test_a_target_below_a_file_is_no_miss(thaw, work):
     thaw.save("k", small_tree(f"{work}/tree", files=3))
     write(f"{work}/file", b"a file")

@@ -15,10 +15,14 @@ def _mount(*words):
 
 @contextlib.contextmanager
 def _unmounted(path):
+    place = os.open(path, os.O_PATH | os.O_DIRECTORY)
     try:
         yield path
     finally:
-        subprocess.run(["umount", "-l", path], check=False)
+        # A swap of the folders above it may have taken it elsewhere.
+        where = os.readlink(f"/proc/self/fd/{place}")
+        os.close(place)
+        subprocess.run(["umount", "-l", where], check=False)
 
 
 @contextlib.contextmanager
