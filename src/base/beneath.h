@@ -1,5 +1,5 @@
-// Opening what lies below a folder without ever leaving it: no symbolic link on the way is followed,
-// and a path may be longer than PATH_MAX.
+// Opening what lies below a folder without ever leaving it: no symbolic link on the way is
+// followed, and a path may be longer than PATH_MAX.
 #pragma once
 
 #include <string_view>
@@ -9,8 +9,8 @@
 namespace thaw {
 
 // Opens `path` ("a/b/c", no leading '/', no "." or ".."; "" is the folder itself) below `root`.
-// O_CLOEXEC and O_NOFOLLOW are added. openat2(2) with RESOLVE_BENEATH where the kernel has it, else one
-// component at a time. A symbolic link on the way is Code::invalid (ELOOP).
+// O_CLOEXEC and O_NOFOLLOW are added. openat2(2) with RESOLVE_BENEATH where the kernel has it, else
+// one component at a time. A symbolic link on the way is Code::invalid (ELOOP).
 Result<UniqueFd> open_beneath(int root, std::string_view path, int flags, mode_t mode = 0);
 
 // The folder that holds the last component of `path`, opened O_PATH, and that component's name.

@@ -101,8 +101,9 @@ void append_le(ByteVector& to, T value) {
   to.append(raw);
 }
 
-std::string to_hex(Bytes bytes);                           // lower case
-std::optional<std::vector<uint8_t>> from_hex(std::string_view text);  // lower case only, even length
+std::string to_hex(Bytes bytes);  // lower case
+std::optional<std::vector<uint8_t>> from_hex(
+    std::string_view text);  // lower case only, even length
 
 // "1.4 GiB", "512 B"
 std::string human_size(uint64_t bytes);

@@ -7,17 +7,28 @@ namespace thaw {
 
 std::string_view name_of(Code code) {
   switch (code) {
-    case Code::not_found: return "not_found";
-    case Code::exists: return "exists";
-    case Code::invalid: return "invalid";
-    case Code::denied: return "denied";
-    case Code::corrupt: return "corrupt";
-    case Code::busy: return "busy";
-    case Code::unavailable: return "unavailable";
-    case Code::timeout: return "timeout";
-    case Code::exhausted: return "exhausted";
-    case Code::cancelled: return "cancelled";
-    case Code::internal: return "internal";
+    case Code::not_found:
+      return "not_found";
+    case Code::exists:
+      return "exists";
+    case Code::invalid:
+      return "invalid";
+    case Code::denied:
+      return "denied";
+    case Code::corrupt:
+      return "corrupt";
+    case Code::busy:
+      return "busy";
+    case Code::unavailable:
+      return "unavailable";
+    case Code::timeout:
+      return "timeout";
+    case Code::exhausted:
+      return "exhausted";
+    case Code::cancelled:
+      return "cancelled";
+    case Code::internal:
+      return "internal";
   }
   return "internal";
 }
@@ -43,29 +54,38 @@ Code code_of_errno(int value) {
     case ENOENT:
     case ENOTDIR:
     case ENXIO:  // to open a socket, or a device without its driver
-    case ENODEV: return Code::not_found;
+    case ENODEV:
+      return Code::not_found;
     case EEXIST:
-    case ENOTEMPTY: return Code::exists;
+    case ENOTEMPTY:
+      return Code::exists;
     case EACCES:
     case EPERM:
-    case EROFS: return Code::denied;
+    case EROFS:
+      return Code::denied;
     case ENOSPC:
     case EDQUOT:
     case EMFILE:
     case ENFILE:
     case ENOMEM:
-    case EFBIG: return Code::exhausted;
+    case EFBIG:
+      return Code::exhausted;
     case EBUSY:
     case ETXTBSY:
-    case EAGAIN: return Code::busy;
-    case ETIMEDOUT: return Code::timeout;
+    case EAGAIN:
+      return Code::busy;
+    case ETIMEDOUT:
+      return Code::timeout;
     case EIO:
-    case ESTALE: return Code::unavailable;
+    case ESTALE:
+      return Code::unavailable;
     case EINVAL:
     case ENAMETOOLONG:
     case ELOOP:
-    case EISDIR: return Code::invalid;
-    default: return Code::internal;
+    case EISDIR:
+      return Code::invalid;
+    default:
+      return Code::internal;
   }
 }
 

@@ -1,4 +1,5 @@
-// Errors are values: a code for programs, a message for people, and the chain of what was being done.
+// Errors are values: a code for programs, a message for people, and the chain of what was being
+// done.
 #pragma once
 
 #include <string>
@@ -7,8 +8,8 @@
 
 namespace thaw {
 
-// What went wrong, as far as a caller can act on it. An HTTP status or an errno becomes a Code once,
-// in the backend that saw it.
+// What went wrong, as far as a caller can act on it. An HTTP status or an errno becomes a Code
+// once, in the backend that saw it.
 enum class Code {
   not_found,    // there is no such thing (key, object, file)
   exists,       // it is there already and was not to be replaced

@@ -15,7 +15,8 @@ RandomId RandomId::fresh() {
   size_t done = 0;
   while (done < id.bytes.size()) {
     const ssize_t n = ::getrandom(id.bytes.data() + done, id.bytes.size() - done, 0);
-    // getrandom fails on nothing but EINTR once the kernel is seeded; a weak name is worse than none.
+    // getrandom fails on nothing but EINTR once the kernel is seeded; a weak name is worse than
+    // none.
     if (n < 0 && errno != EINTR) std::abort();
     if (n > 0) done += static_cast<size_t>(n);
   }

@@ -15,9 +15,10 @@ template <class T = void>
 class [[nodiscard]] Result {
  public:
   template <class U = T>
-    requires(!std::is_same_v<std::remove_cvref_t<U>, Result> &&
-             !std::is_same_v<std::remove_cvref_t<U>, Error> && std::is_convertible_v<U, T>)
-  Result(U&& value) : state_(std::forward<U>(value)) {}  // NOLINT: implicit by design
+  requires(!std::is_same_v<std::remove_cvref_t<U>, Result> &&
+           !std::is_same_v<std::remove_cvref_t<U>, Error> && std::is_convertible_v<U, T>)
+      Result(U&& value)
+      : state_(std::forward<U>(value)) {}                          // NOLINT: implicit by design
   Result(Error error) : state_(tl::unexpect, std::move(error)) {}  // NOLINT: implicit by design
 
   bool ok() const { return state_.has_value(); }
@@ -72,16 +73,16 @@ class [[nodiscard]] Result<void> {
 
 // Returns the error of `expression` from the enclosing function, if it failed.
 #define THAW_CHECK(expression) THAW_CHECK_INNER(THAW_CONCAT(thaw_check_, __COUNTER__), expression)
-#define THAW_CHECK_INNER(temporary, expression)              \
-  do {                                                       \
-    auto temporary = (expression);                           \
-    if (!temporary) return std::move(temporary).error();     \
+#define THAW_CHECK_INNER(temporary, expression)          \
+  do {                                                   \
+    auto temporary = (expression);                       \
+    if (!temporary) return std::move(temporary).error(); \
   } while (false)
 
 // THAW_ASSIGN(auto fd, open_file(path)): declares or assigns, or returns the error.
 #define THAW_ASSIGN(target, expression) \
   THAW_ASSIGN_INNER(THAW_CONCAT(thaw_assign_, __COUNTER__), target, expression)
-#define THAW_ASSIGN_INNER(temporary, target, expression)   \
-  auto temporary = (expression);                           \
-  if (!temporary) return std::move(temporary).error();     \
+#define THAW_ASSIGN_INNER(temporary, target, expression) \
+  auto temporary = (expression);                         \
+  if (!temporary) return std::move(temporary).error();   \
   target = *std::move(temporary)

@@ -80,9 +80,8 @@ void TaskGroup::work() {
   }
 }
 
-Result<> parallel_for(
-    const Context& context, unsigned threads, size_t count,
-    const std::function<Result<>(const Context&, unsigned, size_t)>& task) {
+Result<> parallel_for(const Context& context, unsigned threads, size_t count,
+                      const std::function<Result<>(const Context&, unsigned, size_t)>& task) {
   const auto workers = static_cast<unsigned>(std::min<size_t>(std::max(threads, 1U), count));
   std::atomic<size_t> next{0};
   auto run = [&](const Context& inner, unsigned worker) -> Result<> {
