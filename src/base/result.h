@@ -17,8 +17,8 @@ class [[nodiscard]] Result {
   template <class U = T>
   requires(!std::is_same_v<std::remove_cvref_t<U>, Result> &&
            !std::is_same_v<std::remove_cvref_t<U>, Error> && std::is_convertible_v<U, T>)
-      Result(U&& value)
-      : state_(std::forward<U>(value)) {}                          // NOLINT: implicit by design
+      // NOLINTNEXTLINE(google-explicit-constructor): implicit by design
+  Result(U&& value) : state_(std::forward<U>(value)) {}
   Result(Error error) : state_(tl::unexpect, std::move(error)) {}  // NOLINT: implicit by design
 
   bool ok() const { return state_.has_value(); }
