@@ -14,11 +14,13 @@ namespace thaw {
 template <class T = void>
 class [[nodiscard]] Result {
  public:
+  // NOLINTBEGIN: implicit by design
   template <class U = T>
   requires(!std::is_same_v<std::remove_cvref_t<U>, Result> &&
            !std::is_same_v<std::remove_cvref_t<U>, Error> && std::is_convertible_v<U, T>)
-      // NOLINTNEXTLINE(google-explicit-constructor): implicit by design
-  Result(U&& value) : state_(std::forward<U>(value)) {}
+      Result(U&& value)
+      : state_(std::forward<U>(value)) {}
+  // NOLINTEND
   Result(Error error) : state_(tl::unexpect, std::move(error)) {}  // NOLINT: implicit by design
 
   bool ok() const { return state_.has_value(); }
