@@ -9,12 +9,20 @@ find_package(fmt REQUIRED)
 find_package(spdlog REQUIRED)  # Debian's is built with SPDLOG_FMT_EXTERNAL, and its target says so
 pkg_check_modules(zstd REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(tomlplusplus REQUIRED IMPORTED_TARGET tomlplusplus)
+pkg_check_modules(libcurl REQUIRED IMPORTED_TARGET libcurl)
+find_package(pugixml REQUIRED)
 
 # What each folder links besides the folders above it. To add a library: find it above, name it
 # here at the lowest folder that uses it, and add its package to the build group in ./dev.
 # Header-only libraries (CLI11, flatbuffers, nlohmann-json, tl::expected) need no line.
 set(THAW_LINKS_base Threads::Threads fmt::fmt spdlog::spdlog OpenSSL::Crypto)
 set(THAW_LINKS_format PkgConfig::zstd)
+# Intel's library of hashes in several lanes exists for x86-64 alone; without it OpenSSL does it.
+find_library(IPSEC_MB_LIBRARY IPSec_MB)
+if(IPSEC_MB_LIBRARY)
+  list(APPEND THAW_LINKS_format ${IPSEC_MB_LIBRARY})
+endif()
+set(THAW_LINKS_object PkgConfig::libcurl pugixml::pugixml)
 set(THAW_LINKS_app PkgConfig::tomlplusplus)
 
 set(layers_file "${PROJECT_SOURCE_DIR}/cmake/layers.txt")
@@ -57,6 +65,9 @@ function(thaw_add_layers)
     target_include_directories(${library} SYSTEM ${scope} "${THAW_GENERATED_DIR}")
     target_link_libraries(${library} ${scope} ${below} ${THAW_LINKS_${folder}})
     add_dependencies(${library} thaw_generated)
+    if(folder STREQUAL "format" AND IPSEC_MB_LIBRARY)
+      target_compile_definitions(${library} PRIVATE THAW_HAVE_IPSEC_MB)
+    endif()
     if(THAW_FUZZ)
       # Clang builds only what a fuzz target reaches.
       set_target_properties(${library} PROPERTIES EXCLUDE_FROM_ALL ON)

@@ -1,6 +1,8 @@
 """What the end-to-end and the fault tests share. Each test gets a folder, and a thaw with its state in it."""
 
+import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -10,7 +12,9 @@ import pytest
 SUPPORT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "support")
 sys.path.insert(0, SUPPORT)
 
+from bucket import BucketThaw  # noqa: E402
 from driver import Thaw  # noqa: E402
+from rgw import Rgw, Server  # noqa: E402
 from trees import remove  # noqa: E402
 
 
@@ -68,3 +72,38 @@ def interposer():
     assert done.returncode == 0, done.stderr.decode()
     yield path
     remove(folder)
+
+
+@contextlib.contextmanager
+def an_rgw():
+    if not shutil.which("radosgw"):
+        pytest.skip("no radosgw here (./dev deps test)")
+    folder = tempfile.mkdtemp(prefix="thaw-rgw.", dir=in_memory())
+    try:
+        with Rgw(folder) as server:
+            yield server
+    finally:
+        remove(folder)
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """The S3 server that `./dev test` has started, or one of our own."""
+    server = Server.of_environment()
+    with contextlib.nullcontext(server) if server else an_rgw() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def own_rgw():
+    """A server that nobody else uses, for what only its own process can do: sessions, an administrator's commands."""
+    with an_rgw() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(work, s3_server):
+    """thaw with a new bucket."""
+    thaw = BucketThaw(work, s3_server)
+    yield thaw
+    thaw.close()

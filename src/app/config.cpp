@@ -131,6 +131,44 @@ Result<> set_threads(Draft& draft, const SettingValue& value) {
   return {};
 }
 
+// --- the network
+
+template <auto Target>
+Result<> set_duration(Draft& draft, const SettingValue& value) {
+  const auto* text = std::get_if<std::string>(&value);
+  if (text == nullptr) return expected("a duration in quotes, like \"500ms\"");
+  THAW_ASSIGN(*Target(draft.config), parse_duration(*text));
+  return {};
+}
+
+Result<> set_hedge(Draft& draft, const SettingValue& value) {
+  const auto* text = std::get_if<std::string>(&value);
+  if (text != nullptr && *text == "off") {
+    draft.config.hedge_ms = std::chrono::milliseconds(0);
+    return {};
+  }
+  return set_duration<[](Config& config) { return &config.hedge_ms; }>(draft, value);
+}
+
+Result<> set_attempts(Draft& draft, const SettingValue& value) {
+  THAW_ASSIGN(const int64_t count, integer_of(value, 1, 100));
+  draft.config.retry.attempts = static_cast<unsigned>(count);
+  return {};
+}
+
+template <auto Target>
+Result<> set_text(Draft& draft, const SettingValue& value) {
+  THAW_ASSIGN(*Target(draft.config), text_of(value));
+  return {};
+}
+
+template <auto Target>
+Result<> set_secret(Draft& draft, const SettingValue& value) {
+  THAW_ASSIGN(std::string text, text_of(value));
+  *Target(draft.config) = Secret(std::move(text));
+  return {};
+}
+
 template <auto Member>
 Result<> set_switch(Draft& draft, const SettingValue& value) {
   THAW_ASSIGN(draft.config.*Member, switch_of(value));
@@ -161,6 +199,20 @@ constexpr Known kKnown[] = {
     {"policy.shrink_below", set_shrink_below},
     {"policy.accept_after_refusals", set_accept_after_refusals},
     {"limits.threads", set_threads},
+    {"retry.attempts", set_attempts},
+    {"retry.base", set_duration<[](Config& config) { return &config.retry.base_ms; }>},
+    {"retry.cap", set_duration<[](Config& config) { return &config.retry.cap_ms; }>},
+    {"s3.connect_timeout",
+     set_duration<[](Config& config) { return &config.http.connect_timeout; }>},
+    {"s3.stall_timeout", set_duration<[](Config& config) { return &config.http.stall_timeout; }>},
+    {"s3.hedge_after", set_hedge},
+    {"s3.ca_file", set_text<[](Config& config) { return &config.http.ca_file; }>},
+    {"s3.access_key_id",
+     set_text<[](Config& config) { return &config.credentials.access_key_id; }>},
+    {"s3.secret_access_key",
+     set_secret<[](Config& config) { return &config.credentials.secret_access_key; }>},
+    {"s3.session_token",
+     set_secret<[](Config& config) { return &config.credentials.session_token; }>},
 };
 
 Result<> apply(Draft& draft, const Setting& setting) {
@@ -180,7 +232,7 @@ Result<> apply_all(Draft& draft, const std::vector<Setting>& settings) {
 
 // --- sources
 
-Result<std::vector<Setting>> settings_of_file(const ConfigSources& sources,
+Result<std::vector<Setting>> settings_of_file(const Context& context, const ConfigSources& sources,
                                               const Environment& environment,
                                               const Locations& locations) {
   std::optional<std::string> named = sources.file;
@@ -190,12 +242,12 @@ Result<std::vector<Setting>> settings_of_file(const ConfigSources& sources,
     named_by = "THAW_CONFIG";
   }
   if (named) {
-    auto text = read_config_source(*named);
+    auto text = read_config_source(context, *named);
     if (!text) return std::move(text).error().within(named_by);
     return settings_of_toml(*text, *named);
   }
   for (const std::string& path : locations.config_files) {
-    auto text = read_config_source(path);
+    auto text = read_config_source(context, path);
     if (text) return settings_of_toml(*text, path);
     if (text.error().code() != Code::not_found) return std::move(text).error();
   }
@@ -219,20 +271,36 @@ std::vector<std::string> setting_names() {
   return names;
 }
 
-Result<Config> load_config(const ConfigSources& sources, const Environment& environment,
-                           const Locations& locations) {
+EarlyConfig early_config(const ConfigSources& sources, const Environment& environment) {
+  Draft draft;
+  for (const auto& settings : {settings_of_environment(environment), sources.flags}) {
+    for (const Setting& setting : settings) {
+      if (setting.name != "advisory" && setting.name != "timeout") continue;
+      // load_config() tells what is wrong with it.
+      [[maybe_unused]] const auto applied = apply(draft, setting);
+    }
+  }
+  return {draft.config.advisory, draft.config.timeout_ms};
+}
+
+Result<Config> load_config(const Context& context, const ConfigSources& sources,
+                           const Environment& environment, const Locations& locations) {
   Draft draft;
   draft.config.threads = usable_cores();
-  THAW_ASSIGN(const auto from_file, settings_of_file(sources, environment, locations));
+  THAW_ASSIGN(const auto from_file, settings_of_file(context, sources, environment, locations));
   THAW_CHECK(apply_all(draft, from_file));
   THAW_CHECK(apply_all(draft, settings_of_environment(environment)));
   if (sources.json) {
-    auto text = read_config_source(*sources.json);
+    auto text = read_config_source(context, *sources.json);
     if (!text) return std::move(text).error().within("--config-json");
     THAW_ASSIGN(const auto from_json, settings_of_json(*text, *sources.json));
     THAW_CHECK(apply_all(draft, from_json));
   }
   THAW_CHECK(apply_all(draft, sources.flags));
+  if (draft.config.credentials.access_key_id.empty() !=
+      draft.config.credentials.secret_access_key.empty()) {
+    return Error(Code::invalid, "s3.access_key_id and s3.secret_access_key go together");
+  }
   // What helps must not hold up for ever what it helps.
   if (draft.config.advisory && !draft.timeout_named) draft.config.timeout_ms = kAdvisoryTimeout;
   return std::move(draft.config);

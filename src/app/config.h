@@ -7,11 +7,15 @@
 #include <string_view>
 #include <vector>
 
-#include "app/environment.h"
 #include "app/locations.h"
 #include "app/settings.h"
+#include "base/context.h"
+#include "base/environment.h"
 #include "base/log.h"
 #include "base/result.h"
+#include "object/retrying.h"
+#include "object/s3/credentials.h"
+#include "object/s3/http.h"
 #include "snapshot/policy.h"
 #include "snapshot/save.h"
 
@@ -28,6 +32,10 @@ struct Config {
   Policy policy;
   unsigned threads = 1;
   bool stat_cache = true;
+  RetryPolicy retry;
+  s3::HttpOptions http;
+  std::chrono::milliseconds hedge_ms{150};  // zero: no hedged reads
+  s3::Credentials credentials;              // for S3; without a key id: the standard chain
 };
 
 // What names configuration, beside the environment.
@@ -40,9 +48,17 @@ struct ConfigSources {
 // Precedence: flag, JSON, environment (THAW_STORE, THAW_ADVISORY), file, default. The file is
 // --config, else THAW_CONFIG, else the first of `locations.config_files` that exists; a named one
 // must exist. Every source is checked whole, also where a higher one overrides it. All errors are
-// the user's to mend, whatever their code.
-Result<Config> load_config(const ConfigSources& sources, const Environment& environment,
-                           const Locations& locations);
+// the user's to mend, whatever their code; but cancelled and timeout are the context's end.
+Result<Config> load_config(const Context& context, const ConfigSources& sources,
+                           const Environment& environment, const Locations& locations);
+
+// What flags and environment alone say, for who could not load the rest: whether the command is
+// advisory, and how long it may take. What is no valid setting counts as not given.
+struct EarlyConfig {
+  bool advisory = false;
+  std::optional<std::chrono::milliseconds> timeout_ms;
+};
+EarlyConfig early_config(const ConfigSources& sources, const Environment& environment);
 
 // The name of every setting, as in the file.
 std::vector<std::string> setting_names();

@@ -23,7 +23,7 @@ class ConfigTest : public ::testing::Test {
 
   Result<Config> load() {
     return load_config(
-        sources_,
+        Context(), sources_,
         [this](const char* name) -> std::optional<std::string> {
           const auto found = variables_.find(name);
           if (found == variables_.end()) return std::nullopt;
@@ -196,19 +196,26 @@ TEST(OpenStoreTest, NamesTheStackAndTheDirectory) {
   Config config;
   Locations locations;
   locations.store = folder.path_of("embedded");
-  const auto embedded = open_store(config, locations);
+  const auto embedded = open_store(config, locations, process_environment());
   ASSERT_TRUE(is_ok(embedded));
   EXPECT_EQ(embedded->store->describe(),
-            "metered over retrying over disk(" + folder.path_of("embedded") + ")");
+            "retrying over metered over disk(" + folder.path_of("embedded") + ")");
   EXPECT_EQ(embedded->local_path, folder.path_of("embedded"));
 
   config.store = "file://" + folder.path_of("x/../named/");
-  const auto named = open_store(config, locations);
+  const auto named = open_store(config, locations, process_environment());
   ASSERT_TRUE(is_ok(named));
   EXPECT_EQ(named->local_path, folder.path_of("named"));
 
-  config.store = "s3://bucket/x";
-  EXPECT_TRUE(fails_with(Code::invalid, open_store(config, locations)));
+  config.store = "s3://bucket/x?region=eu-west-1";
+  const auto bucket = open_store(config, locations, process_environment());
+  ASSERT_TRUE(is_ok(bucket));
+  EXPECT_EQ(bucket->store->describe(),
+            "retrying over metered over s3(https://bucket.s3.eu-west-1.amazonaws.com/x)");
+  EXPECT_FALSE(bucket->local_path);
+
+  config.store = "s3://no";
+  EXPECT_TRUE(fails_with(Code::invalid, open_store(config, locations, process_environment())));
 }
 
 }  // namespace

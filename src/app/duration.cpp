@@ -47,7 +47,7 @@ Result<std::chrono::milliseconds> parse_duration(std::string_view text) {
     }
     rest.remove_prefix(length);
     const double unit_ms = take_unit(rest);
-    if (unit_ms == 0) return refused(text, "a unit is missing: ms, s, m or h");
+    if (unit_ms == 0) return refused(text, "the units are ms, s, m and h");
     total_ms += number * unit_ms;
     if (!(total_ms <= kMostMs)) return refused(text, "more than ten years");
   }

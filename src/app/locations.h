@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "app/environment.h"
+#include "base/environment.h"
 
 namespace thaw {
 

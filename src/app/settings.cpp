@@ -2,9 +2,11 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <toml++/toml.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <limits>
@@ -87,14 +89,33 @@ Result<> collect(const Json& object, const std::string& section, const std::stri
 
 // --- sources
 
-Result<std::string> read_descriptor(int number, const std::string& source) {
-  const UniqueFd fd(::fcntl(number, F_DUPFD_CLOEXEC, 0));
-  if (!fd.valid()) return errno_error(errno, "read " + source);
+// Waits until a read would not block. Also where no signal arrives to interrupt it, the context is
+// looked at again and again. A pipe that nobody has opened for writing yet is waited for too.
+Result<> await_input(const Context& context, int fd, const std::string& source) {
+  constexpr std::chrono::milliseconds kPatience{50};
+  while (true) {
+    auto alive = context.alive();
+    if (!alive && alive.error().code() == Code::timeout) {
+      return Error(Code::timeout, source + " does not end: nobody writes to it, or closes it");
+    }
+    THAW_CHECK(std::move(alive).within("read " + source));
+    struct pollfd asked {};
+    asked.fd = fd;
+    asked.events = POLLIN;
+    const auto left = std::min(context.remaining().value_or(kPatience), kPatience);
+    const int ready = ::poll(&asked, 1, static_cast<int>(left.count()));
+    if (ready < 0 && errno != EINTR) return errno_error(errno, "read " + source);
+    if (ready > 0) return {};
+  }
+}
+
+Result<std::string> read_to_end(const Context& context, int fd, const std::string& source) {
   std::string text;
   char piece[4096];
   while (true) {
-    const ssize_t n = ::read(fd.get(), piece, sizeof piece);
-    if (n < 0 && errno == EINTR) continue;
+    THAW_CHECK(await_input(context, fd, source));
+    const ssize_t n = ::read(fd, piece, sizeof piece);
+    if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (n < 0) return errno_error(errno, "read " + source);
     if (n == 0) return text;
     text.append(piece, static_cast<size_t>(n));
@@ -102,6 +123,13 @@ Result<std::string> read_descriptor(int number, const std::string& source) {
       return Error(Code::exhausted, source + " has more than the limit of 1 MiB");
     }
   }
+}
+
+// Not made non-blocking: others have this open file too.
+Result<std::string> read_descriptor(const Context& context, int number, const std::string& source) {
+  const UniqueFd fd(::fcntl(number, F_DUPFD_CLOEXEC, 0));
+  if (!fd.valid()) return errno_error(errno, "read " + source);
+  return read_to_end(context, fd.get(), source);
 }
 
 }  // namespace
@@ -136,7 +164,7 @@ Result<std::vector<Setting>> settings_of_json(std::string_view text, const std::
   return settings;
 }
 
-Result<std::string> read_config_source(const std::string& source) {
+Result<std::string> read_config_source(const Context& context, const std::string& source) {
   constexpr std::string_view kDescriptor = "fd:";
   if (source.starts_with(kDescriptor)) {
     const char* first = source.data() + kDescriptor.size();
@@ -146,10 +174,11 @@ Result<std::string> read_config_source(const std::string& source) {
     if (fault != std::errc() || end != last || number < 0) {
       return Error(Code::invalid, "\"" + source + "\" is no descriptor: write fd:N, like fd:3");
     }
-    return read_descriptor(number, source);
+    return read_descriptor(context, number, source);
   }
-  THAW_ASSIGN(const ByteVector bytes, read_file(source, kConfigBytes));
-  return std::string(as_text(bytes.view()));
+  // Opening a pipe for reading would wait for its writer.
+  THAW_ASSIGN(const UniqueFd fd, open_path(source, O_RDONLY | O_NONBLOCK | O_NOCTTY));
+  return read_to_end(context, fd.get(), source);
 }
 
 }  // namespace thaw

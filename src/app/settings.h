@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/context.h"
 #include "base/result.h"
 
 namespace thaw {
@@ -28,7 +29,8 @@ Result<std::vector<Setting>> settings_of_toml(std::string_view text, const std::
 // The same for JSON; null counts as not set.
 Result<std::vector<Setting>> settings_of_json(std::string_view text, const std::string& origin);
 
-// The whole text of a file, or of an open descriptor as "fd:N"; at most kConfigBytes.
-Result<std::string> read_config_source(const std::string& source);
+// The whole text of a file, or of an open descriptor as "fd:N"; at most kConfigBytes. What never
+// comes (a pipe that nobody writes to) is waited for as long as the context lives.
+Result<std::string> read_config_source(const Context& context, const std::string& source);
 
 }  // namespace thaw

@@ -71,7 +71,7 @@ TEST(SettingsTest, DeepJsonIsRefused) {
 TEST(SettingsTest, SourcesAreFilesAndDescriptors) {
   const TempDir folder;
   write_text(folder.path_of("c"), "store = 1");
-  EXPECT_EQ(read_config_source(folder.path_of("c")).value(), "store = 1");
+  EXPECT_EQ(read_config_source(Context(), folder.path_of("c")).value(), "store = 1");
 
   int ends[2];
   ASSERT_EQ(::pipe(ends), 0);
@@ -79,21 +79,22 @@ TEST(SettingsTest, SourcesAreFilesAndDescriptors) {
   UniqueFd writer(ends[1]);
   ASSERT_TRUE(is_ok(write_all(writer.get(), as_bytes("{}"), "pipe")));
   writer.reset();
-  EXPECT_EQ(read_config_source("fd:" + std::to_string(reader.get())).value(), "{}");
+  EXPECT_EQ(read_config_source(Context(), "fd:" + std::to_string(reader.get())).value(), "{}");
 
   for (const char* source : {"fd:", "fd:x", "fd:-1", "fd:3x", "fd:99999999999"}) {
-    EXPECT_TRUE(fails_with(Code::invalid, read_config_source(source))) << source;
+    EXPECT_TRUE(fails_with(Code::invalid, read_config_source(Context(), source))) << source;
   }
-  EXPECT_FALSE(read_config_source("fd:1000000").ok());
-  EXPECT_TRUE(fails_with(Code::not_found, read_config_source(folder.path_of("none"))));
+  EXPECT_FALSE(read_config_source(Context(), "fd:1000000").ok());
+  EXPECT_TRUE(fails_with(Code::not_found, read_config_source(Context(), folder.path_of("none"))));
 }
 
 TEST(SettingsTest, SourcesAreBounded) {
   const TempDir folder;
   write_text(folder.path_of("c"), std::string(kConfigBytes + 1, '#'));
-  EXPECT_TRUE(fails_with(Code::exhausted, read_config_source(folder.path_of("c"))));
+  EXPECT_TRUE(fails_with(Code::exhausted, read_config_source(Context(), folder.path_of("c"))));
   const UniqueFd fd = open_path(folder.path_of("c"), O_RDONLY).value();
-  EXPECT_TRUE(fails_with(Code::exhausted, read_config_source("fd:" + std::to_string(fd.get()))));
+  EXPECT_TRUE(
+      fails_with(Code::exhausted, read_config_source(Context(), "fd:" + std::to_string(fd.get()))));
 }
 
 }  // namespace

@@ -27,6 +27,8 @@ Result<UniqueFd> open_in_one_step(int root, const std::string& path, int flags, 
     const long fd = ::syscall(SYS_openat2, root, path.c_str(), &how, sizeof how);
     if (fd >= 0) return UniqueFd(static_cast<int>(fd));
     const bool again = errno == EINTR || (errno == EAGAIN && races_left-- > 0);
+    // A folder on the way was moved out of the root meanwhile.
+    if (errno == EXDEV) return Error(Code::invalid, "open " + path + ": leads outside");
     if (!again) return errno_error(errno, "open " + path);
   }
 }
@@ -90,6 +92,22 @@ Result<ParentAndName> open_parent_beneath(int root, std::string_view path) {
   }
   THAW_ASSIGN(UniqueFd fd, walk(root, folder));
   return ParentAndName{std::move(fd), name};
+}
+
+bool is_gone(int root, std::string_view path) {
+  while (!path.empty()) {
+    const auto above = open_parent_beneath(root, path);
+    if (above) {
+      struct stat status {};
+      return ::fstatat(above->folder.get(), above->name.c_str(), &status, AT_SYMLINK_NOFOLLOW) !=
+                 0 &&
+             errno == ENOENT;
+    }
+    if (above.error().code() != Code::not_found) return false;
+    const size_t slash = path.rfind('/');
+    path = slash == std::string_view::npos ? std::string_view() : path.substr(0, slash);
+  }
+  return false;
 }
 
 }  // namespace thaw

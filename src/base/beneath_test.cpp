@@ -65,6 +65,15 @@ TEST_F(Beneath, FindsTheParent) {
   }
 }
 
+TEST_F(Beneath, TellsWhatIsGoneFromWhatIsSomethingElse) {
+  for (const char* path : {"a/none", "none/below", "a/b/none/below"}) {
+    EXPECT_TRUE(is_gone(root_.get(), path)) << path;
+  }
+  for (const char* path : {"", "a", "a/b/file", "a/b/file/below", "a/folder_link", "escape/x"}) {
+    EXPECT_FALSE(is_gone(root_.get(), path)) << path;
+  }
+}
+
 TEST_F(Beneath, WalksPathsThatAreTooLongForTheKernel) {
   UniqueFd at = *open_path(dir_.path_of("root"), O_RDONLY | O_DIRECTORY);
   const std::string part(200, 'd');

@@ -4,7 +4,7 @@
 
 namespace thaw {
 
-Context Context::within(std::chrono::milliseconds timeout) const {
+Context Context::within(std::chrono::milliseconds timeout) const& {
   Context child;
   child.parent_ = this;
   // A time too long for the clock is no deadline ever reached.
@@ -15,7 +15,7 @@ Context Context::within(std::chrono::milliseconds timeout) const {
   return child;
 }
 
-Context Context::with(const StopFlag& flag) const {
+Context Context::with(const StopFlag& flag) const& {
   Context child;
   child.parent_ = this;
   child.flag_ = &flag;

@@ -31,9 +31,12 @@ class Context {
   explicit Context(const StopFlag& flag) : flag_(&flag) {}
 
   // A child with its own deadline, never later than this one's.
-  Context within(std::chrono::milliseconds timeout) const;
+  Context within(std::chrono::milliseconds timeout) const&;
   // A child that `flag` stops as well.
-  Context with(const StopFlag& flag) const;
+  Context with(const StopFlag& flag) const&;
+  // A child of a temporary would dangle at once.
+  Context within(std::chrono::milliseconds timeout) const&& = delete;
+  Context with(const StopFlag& flag) const&& = delete;
 
   // An error (cancelled or timeout) once the work should end.
   Result<> alive() const;

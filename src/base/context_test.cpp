@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <thread>
+#include <utility>
 
 namespace thaw {
 namespace {
@@ -13,6 +14,15 @@ Code code_of(const Context& context) {
   const auto alive = context.alive();
   return alive ? Code::internal : alive.error().code();  // internal: alive
 }
+
+template <class T>
+concept MakesChildren = requires(T context, StopFlag flag) {
+  std::forward<T>(context).within(milliseconds(1));
+  std::forward<T>(context).with(flag);
+};
+static_assert(MakesChildren<const Context&>);
+static_assert(!MakesChildren<Context> && !MakesChildren<const Context>,
+              "a child of a temporary would dangle");
 
 TEST(Context, LivesForEverByDefault) {
   const Context context;

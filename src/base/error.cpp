@@ -42,6 +42,11 @@ std::string Error::text() const {
   return all + message_;
 }
 
+Error Error::after(std::chrono::milliseconds time) && {
+  retry_after_ = time;
+  return std::move(*this);
+}
+
 Error Error::within(std::string phrase) && {
   contexts_.push_back(std::move(phrase));
   return std::move(*this);

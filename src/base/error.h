@@ -2,6 +2,8 @@
 // done.
 #pragma once
 
+#include <chrono>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,6 +42,10 @@ class [[nodiscard]] Error {
   // Whether the same call may succeed later without anyone acting on it.
   bool retryable() const { return code_ == Code::busy || code_ == Code::unavailable; }
 
+  // When the other side asks to be left alone for so long: a retry before that is futile.
+  std::optional<std::chrono::milliseconds> retry_after() const { return retry_after_; }
+  Error after(std::chrono::milliseconds time) &&;
+
   // Adds one phrase that says what was being done ("put pack 3f…").
   Error within(std::string phrase) &&;
 
@@ -47,6 +53,7 @@ class [[nodiscard]] Error {
   Code code_;
   std::string message_;
   std::vector<std::string> contexts_;  // innermost first
+  std::optional<std::chrono::milliseconds> retry_after_;
 };
 
 // The error for a failed system call: `what` ("open /x/y") and errno's own text.

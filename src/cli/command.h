@@ -13,6 +13,7 @@
 #include "base/result.h"
 #include "cli/outcome.h"
 #include "snapshot/progress.h"
+#include "snapshot/transfer.h"
 
 namespace thaw::cli {
 
@@ -26,6 +27,9 @@ struct Session {
 
   ObjectStore& store() const { return *opened.store; }
   uint64_t requests() const { return opened.meter->requests(); }
+  StoreDistance distance() const {
+    return opened.local_path ? StoreDistance::local : StoreDistance::remote;
+  }
 };
 
 // Used once, by one thread: declared, parsed into, checked, run.
@@ -48,5 +52,6 @@ std::unique_ptr<Command> make_inspect();
 std::unique_ptr<Command> make_diff();
 std::unique_ptr<Command> make_rm();
 std::unique_ptr<Command> make_verify();
+std::unique_ptr<Command> make_doctor();
 
 }  // namespace thaw::cli

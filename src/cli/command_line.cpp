@@ -25,7 +25,9 @@ constexpr const char* kFooter =
     R"(`thaw COMMAND --help` shows a command's options and examples. Global options may stand before or after
 the command.
 
-Store: file:///path or a path; without any, $XDG_DATA_HOME/thaw/store (~/.local/share/thaw/store).
+Store: file:///path or a path; s3://BUCKET/PREFIX?region=R&endpoint=URL, with the AWS SDKs' credentials;
+gs://BUCKET/PREFIX. Without any, $XDG_DATA_HOME/thaw/store (~/.local/share/thaw/store); but under
+--advisory, which helps only where it is set up, nothing is done, and the result says "disabled".
 
 Environment:
   THAW_STORE      the store, where --store is not given
@@ -38,6 +40,8 @@ A flag stands over --config-json, that over the environment, that over the file.
   [save] compression_level, unchanged_by
   [policy] allow_empty, allow_shrink, shrink_below, accept_after_refusals
   [limits] threads
+  [retry] attempts, base, cap
+  [s3] connect_timeout, stall_timeout, hedge_after, ca_file, access_key_id, secret_access_key, session_token
 
 Exit codes (0 for 1, 3 and 4 under --advisory; the result then says what happened):
   0  done, also when nothing had changed      3  miss: no such key or generation
@@ -89,6 +93,61 @@ std::vector<std::string> command_names(const CLI::App& app) {
   return names;
 }
 
+// What a word that stood behind `--` begins with while it is parsed. CLI11 forgets a `--` once a
+// command has all its words, and would take `-- --json` for an option.
+constexpr std::string_view kPlain = "\x01word\x01";
+
+std::string without_mark(std::string word) {
+  return word.starts_with(kPlain) ? word.substr(kPlain.size()) : word;
+}
+
+// The words as CLI11 is to see them: `--` gone, those behind it marked.
+std::vector<std::string> marked(const std::vector<std::string>& arguments) {
+  const auto mark = std::find(arguments.begin(), arguments.end(), "--");
+  std::vector<std::string> words(arguments.begin(), mark);
+  if (mark == arguments.end()) return words;
+  for (auto word = mark + 1; word != arguments.end(); ++word) {
+    words.push_back(std::string(kPlain) + *word);
+  }
+  return words;
+}
+
+// "--store=", which CLI11 would fill with the next word; "" if there is none.
+std::string option_with_nothing(const std::vector<std::string>& arguments,
+                                const std::vector<std::string>& names) {
+  for (const std::string& word : arguments) {
+    if (word == "--") break;
+    if (!word.ends_with('=')) continue;
+    std::string name = word.substr(0, word.size() - 1);
+    if (std::find(names.begin(), names.end(), name) != names.end()) return name;
+  }
+  return "";
+}
+
+// An option that takes one value, and was given more than once; "" if there is none.
+std::string repeated_option(const CLI::App& app) {
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->get_positional() || option->get_items_expected_max() != 1) continue;
+    if (option->count() > 1) return option->get_name();
+  }
+  return "";
+}
+
+// What holds for every option that takes a value, and for every positional word.
+void add_rules(CLI::App& app) {
+  for (CLI::Option* option : app.get_options()) {
+    if (option->get_positional()) {
+      option->transform(without_mark, "");
+    } else if (option->get_items_expected_max() > 0) {
+      option->check(CLI::Validator(
+          [](std::string& value) {
+            return value.empty() ? std::string("the value is empty") : std::string();
+          },
+          ""));
+    }
+  }
+}
+
 Outcome help_of(std::string text) {
   Outcome outcome;
   outcome.fields["help"] = text;
@@ -113,16 +172,16 @@ CommandLine::CommandLine() : app_(kDescription, "thaw") {
   app_.require_subcommand(1);
   app_.fallthrough();
   declare_global_options();
-  for (const auto& make :
-       {make_save, make_restore, make_ls, make_inspect, make_diff, make_rm, make_verify}) {
+  for (const auto& make : {make_save, make_restore, make_ls, make_inspect, make_diff, make_rm,
+                           make_verify, make_doctor}) {
     declare(make());
   }
   declare_completion();
+  add_rules(app_);
+  for (CLI::App* command : app_.get_subcommands({})) add_rules(*command);
 }
 
 void CommandLine::declare_global_options() {
-  // So that a wrapper's defaults can be overridden by what is added to its command line.
-  app_.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app_.add_option("--store", store_, "Where snapshots live")->type_name("URL");
   app_.add_option("--config", config_, "Read this configuration file")->type_name("FILE");
   app_.add_option("--config-json", config_json_, "Read settings as JSON too, over the environment")
@@ -130,15 +189,16 @@ void CommandLine::declare_global_options() {
   app_.add_flag("--json", json_, "Print the result as one JSON object");
   app_.add_option("--timeout", timeout_, "Give up after this long: 30s, 5m; none (the default)")
       ->type_name("TIME");
-  app_.add_flag("--advisory", advisory_,
-                "What fails, misses or is refused exits with 0; at most 60 s");
+  app_.add_flag(
+      "--advisory", advisory_,
+      "What fails, misses or is refused exits with 0; at most 60 s. A store must be named: "
+      "without one nothing is done");
   app_.add_flag("-v,--verbose", verbose_, "Say more of what is done; -vv: much more");
   app_.add_flag("-q,--quiet", quiet_, "Say nothing but errors; no progress, no summary");
   app_.add_flag("--stats", stats_, "Say what was asked of the store, on standard error");
   app_.add_flag("--no-stat-cache", no_stat_cache_, "Neither use nor fill the stat cache");
   app_.add_option("--threads", threads_, "Use so many threads (default: all cores)")
       ->type_name("N");
-  app_.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::Throw);
 }
 
 void CommandLine::declare(std::unique_ptr<Command> command) {
@@ -158,9 +218,14 @@ void CommandLine::declare_completion() {
 
 std::optional<Outcome> CommandLine::parse(const std::vector<std::string>& arguments) {
   json_ = asks_for_json(arguments);
+  if (const std::string name = option_with_nothing(arguments, all_option_names()); !name.empty()) {
+    return wrong_usage(name + "= has no value", "thaw --help");
+  }
   try {
+    std::vector<std::string> words = marked(arguments);
     // CLI11 takes them from the back.
-    app_.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+    std::reverse(words.begin(), words.end());
+    app_.parse(std::move(words));
   } catch (const CLI::CallForVersion&) {
     Outcome outcome;
     outcome.fields["version"] = kVersion;
@@ -187,6 +252,14 @@ std::optional<Outcome> CommandLine::parse(const std::vector<std::string>& argume
   return std::nullopt;
 }
 
+std::vector<std::string> CommandLine::all_option_names() const {
+  std::vector<std::string> names = option_names(app_);
+  for (const CLI::App* command : app_.get_subcommands({})) {
+    for (std::string& name : option_names(*command)) names.push_back(std::move(name));
+  }
+  return names;
+}
+
 Outcome CommandLine::refused(const CLI::ParseError& fault,
                              const std::vector<std::string>& arguments) const {
   const auto chosen = app_.get_subcommands();
@@ -201,11 +274,15 @@ Outcome CommandLine::refused(const CLI::ParseError& fault,
     const auto extras = app_.remaining(true);
     const std::string word = extras.empty() ? "" : extras.front();
     if (!word.starts_with('-') || word == "-") {
-      return wrong_usage("one word too many: \"" + word + '"', hint);
+      return wrong_usage("one word too many: \"" + without_mark(word) + '"', hint);
     }
     auto names = option_names(app);
     for (std::string& name : option_names(app_)) names.push_back(std::move(name));
     return wrong_usage("unknown option " + word + did_you_mean(word, names), hint);
+  }
+  for (const CLI::App* each : {&app, static_cast<const CLI::App*>(&app_)}) {
+    const std::string name = repeated_option(*each);
+    if (!name.empty()) return wrong_usage(name + " is given more than once", hint);
   }
   return wrong_usage(fault.what(), hint);
 }
@@ -215,8 +292,10 @@ Outcome CommandLine::unexpected_word() const {
   const auto words = app_.remaining();
   for (const std::string& word : words) {
     if (word.starts_with('-')) continue;
-    return wrong_usage("unknown command \"" + word + '"' + did_you_mean(word, command_names(app_)),
-                       "thaw --help");
+    const std::string plain = without_mark(word);
+    return wrong_usage(
+        "unknown command \"" + plain + '"' + did_you_mean(plain, command_names(app_)),
+        "thaw --help");
   }
   return wrong_usage(
       "unknown option " + words.front() + did_you_mean(words.front(), option_names(app_)),

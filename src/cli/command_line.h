@@ -47,6 +47,7 @@ class CommandLine {
   void declare(std::unique_ptr<Command> command);
   Outcome refused(const CLI::ParseError& fault, const std::vector<std::string>& arguments) const;
   Outcome unexpected_word() const;
+  std::vector<std::string> all_option_names() const;
 
   CLI::App app_;
   std::vector<Declared> declared_;

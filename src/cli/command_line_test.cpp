@@ -65,11 +65,27 @@ TEST(CommandLineTest, GlobalOptionsStandAnywhere) {
   }
 }
 
-TEST(CommandLineTest, TheLastOfAGlobalOptionStands) {
-  CommandLine line;
-  ASSERT_FALSE(line.parse({"--store", "/a", "--timeout", "5s", "ls", "--store", "/b"}));
-  EXPECT_EQ(flag_of(line, "store"), "/b");
-  EXPECT_EQ(flag_of(line, "timeout"), "5s");
+TEST(CommandLineTest, AnOptionWithOneValueStandsOnce) {
+  EXPECT_EQ(parsed({"--store", "/a", "ls", "--store", "/b"}).message,
+            "--store is given more than once");
+  EXPECT_EQ(parsed({"restore", "a", "b", "--mode", "sync", "--mode", "sync"}).message,
+            "--mode is given more than once");
+  EXPECT_EQ(subject_of({"ls", "--json", "--json"}), "ls");
+}
+
+TEST(CommandLineTest, NothingBehindTwoDashesIsAnOption) {
+  EXPECT_EQ(subject_of({"save", "--", "-k", "--json"}), "save -k");
+  EXPECT_EQ(subject_of({"save", "a", "--", "--json"}), "save a");
+  EXPECT_EQ(subject_of({"save", "--", "save", "ls"}), "save save");
+  EXPECT_EQ(parsed({"restore", "a", "b", "--", "--json"}).message, "one word too many: \"--json\"");
+  EXPECT_EQ(parsed({"save", "--", "a", "b", "--json"}).message, "one word too many: \"--json\"");
+}
+
+TEST(CommandLineTest, EmptyValuesAreRefused) {
+  EXPECT_EQ(parsed({"--store=", "ls"}).message, "--store= has no value");
+  for (const char* option : {"--threads", "--store", "--config", "--config-json", "--timeout"}) {
+    EXPECT_EQ(parsed({"ls", option, ""}).message, std::string(option) + ": the value is empty");
+  }
 }
 
 TEST(CommandLineTest, VerboseAndQuietSetTheLogLevel) {

@@ -52,6 +52,8 @@ std::optional<std::string> stat_cache_dir(const Session& session) {
   return session.locations.stat_cache;
 }
 
+std::string damage_dir(const Session& session) { return session.locations.stat_cache + "/damaged"; }
+
 Outcome failure_about(const Error& error) {
   if (error.code() != Code::not_found) return failure(error);
   return miss(error.message(), "`thaw ls` lists the keys");

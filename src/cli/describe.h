@@ -26,6 +26,9 @@ Result<std::vector<Key>> parse_keys(const std::vector<std::string>& texts);
 // Where thaw itself keeps things that neither belong into a snapshot nor may be replaced by one.
 std::optional<std::string> stat_cache_dir(const Session& session);
 
+// Where it remembers what it met that was damaged.
+std::string damage_dir(const Session& session);
+
 // The outcome of an error for who asked for a key or generation: not_found is a miss.
 Outcome failure_about(const Error& error);
 

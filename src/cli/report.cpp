@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 
 #include "base/bytes.h"
@@ -16,9 +15,9 @@ namespace thaw::cli {
 namespace {
 
 // 0, or errno.
-int write_out(std::string_view text) {
+int write_to(int fd, std::string_view text) {
   while (!text.empty()) {
-    const ssize_t n = ::write(STDOUT_FILENO, text.data(), text.size());
+    const ssize_t n = ::write(fd, text.data(), text.size());
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return errno;
     text.remove_prefix(static_cast<size_t>(n));
@@ -26,7 +25,8 @@ int write_out(std::string_view text) {
   return 0;
 }
 
-void say(std::string_view line) { fmt::print(stderr, "thaw: {}\n", line); }
+// A standard error that takes nothing is no reason to fail: nobody could be told.
+void say(std::string_view line) { write_to(STDERR_FILENO, fmt::format("thaw: {}\n", line)); }
 
 std::string sentence(const Outcome& outcome, const std::string& subject) {
   std::string message = printable(outcome.message);
@@ -42,10 +42,13 @@ void complain(const Outcome& outcome, Advice advice, const std::string& subject)
     return;
   }
   if (advice == Advice::advisory && outcome.status != Status::usage) {
-    // A miss is what a cold start looks like; nobody need act on it.
-    const bool expected = outcome.status == Status::miss || outcome.status == Status::disabled;
-    log::write(expected ? log::Level::info : log::Level::warning,
-               sentence(outcome, subject) + " (advisory: going on)");
+    // A miss is what a cold start looks like; nobody need act on it. Where nothing is done at all
+    // somebody forgot something.
+    const bool expected = outcome.status == Status::miss;
+    const bool hinted = outcome.status == Status::disabled;
+    log::write(
+        expected ? log::Level::info : log::Level::warning,
+        sentence(outcome, subject) + (hinted ? "; " + outcome.hint : "") + " (advisory: going on)");
     return;
   }
   say(sentence(outcome, subject));
@@ -71,10 +74,11 @@ int report(const Outcome& outcome, Form form, Advice advice, const std::string& 
   complain(outcome, advice, subject);
   const std::string text =
       form == Form::json ? as_json(outcome, took) : text_for_people(outcome, form, took);
-  const int fault = claim_result() ? write_out(text) : 0;
+  const int fault = claim_result() ? write_to(STDOUT_FILENO, text) : 0;
   if (fault != 0 && fault != EPIPE) {
     say(fmt::format("write to standard output: {}", std::strerror(fault)));
-    return 1;
+    if (outcome.status == Status::usage) return exit_code(outcome, advice);
+    return exit_code(Status::failed, advice);
   }
   return exit_code(outcome, advice);
 }

@@ -13,7 +13,7 @@ enum class Form { text, quiet_text, json };
 
 // Prints the result to standard output and what went wrong to standard error; under advice as a log
 // line. Answers the exit code, which a standard output that cannot be written turns into 1 (but one
-// whose reader left does not).
+// whose reader left does not, and under advice nothing does). Errors of standard error are ignored.
 int report(const Outcome& outcome, Form form, Advice advice, const std::string& subject,
            std::chrono::milliseconds took);
 

@@ -34,18 +34,23 @@ std::string home_of_user() {
   return user != nullptr && user->pw_dir != nullptr ? user->pw_dir : "";
 }
 
+// Whether a target may lie below a protected path.
+enum class Inside { allowed, refused };
+
 std::vector<ProtectedPath> protected_paths(const Session& session) {
   std::vector<ProtectedPath> paths;
-  auto protect = [&paths](const std::string& path, const char* what) {
-    if (!path.empty() && path.front() == '/') paths.push_back({path, what});
+  auto protect = [&paths](const std::string& path, const char* what,
+                          Inside inside = Inside::allowed) {
+    if (!path.empty() && path.front() == '/')
+      paths.push_back({path, what, inside == Inside::refused});
   };
   protect("/", "the root directory");
   protect(session.locations.home.value_or(""), "the home directory");
   protect(home_of_user(), "the home directory");
   std::error_code fault;
   protect(std::filesystem::current_path(fault).string(), "the working directory");
-  protect(session.opened.local_path.value_or(""), "the store");
-  protect(session.locations.stat_cache, "thaw's cache directory");
+  protect(session.opened.local_path.value_or(""), "the store", Inside::refused);
+  protect(session.locations.stat_cache, "thaw's cache directory", Inside::refused);
   for (const std::string& file : session.locations.config_files) {
     protect(std::filesystem::path(file).parent_path().string(), "thaw's configuration directory");
   }
@@ -123,7 +128,9 @@ RestoreRequest Restore::request_for(const Session& session) const {
           .xattrs = !no_xattrs_,
           .protected_paths = protected_paths(session),
           .stat_cache_dir = stat_cache_dir(session),
-          .threads = session.config.threads};
+          .damage_dir = damage_dir(session),
+          .threads = session.config.threads,
+          .distance = session.distance()};
 }
 
 Outcome Restore::run(Session& session) {

@@ -3,16 +3,17 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <exception>
 #include <new>
 #include <optional>
 
 #include "app/config.h"
-#include "app/environment.h"
 #include "app/locations.h"
 #include "app/open_store.h"
 #include "base/context.h"
+#include "base/environment.h"
 #include "base/log.h"
 #include "cli/command_line.h"
 #include "cli/outcome.h"
@@ -25,6 +26,11 @@ namespace thaw::cli {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+// What a command may take beyond its time limit to put things away.
+constexpr std::chrono::milliseconds kLastResort{350};
+// What reading the configuration may take, where no time limit is given on the command line.
+constexpr std::chrono::milliseconds kConfigPatience{10'000};
 
 // A descriptor that is closed at the start would be given to the next file that is opened, and a
 // log line would end up in a snapshot.
@@ -45,21 +51,35 @@ Outcome disabled() {
   return outcome;
 }
 
-// Under advice a store that this build cannot read is a failure to live with, not wrong usage: the
-// words that were typed are fine, and stay so.
-void blame_store(const Context& context, ObjectStore& store, Outcome& outcome) {
+// A store that refuses what is asked of it, or that this build cannot read, is a failure and not
+// wrong usage: the words that were typed are fine.
+void blame_store(const Context& context, ObjectStore& store, const StoreMeter& meter,
+                 Outcome& outcome) {
   if (outcome.status != Status::usage) return;
+  if (meter.refused > 0) {
+    outcome.status = Status::failed;
+    return;
+  }
   auto readable = check_store(context, store);
   if (!readable && readable.error().code() == Code::invalid) outcome.status = Status::failed;
 }
 
-Outcome run_command(const CommandLine& line, const StopFlag& stop, const Config& config,
-                    const Locations& locations) {
-  auto opened = open_store(config, locations);
+// The time limit bounds the whole command: what went into its configuration counts.
+Outcome run_command(const CommandLine& line, const Context& root, Clock::time_point began,
+                    const Config& config, const Locations& locations,
+                    const Environment& environment) {
+  auto opened = open_store(config, locations, environment);
   if (!opened) return wrong_usage(opened.error().text());
 
-  const Context root(stop);
-  const Context context = config.timeout_ms ? root.within(*config.timeout_ms) : root.with(stop);
+  using std::chrono::milliseconds;
+  milliseconds left{};
+  if (config.timeout_ms) {
+    const auto took = std::chrono::duration_cast<milliseconds>(Clock::now() - began);
+    left = std::max(*config.timeout_ms - took, milliseconds(1));
+    const Advice advice = config.advisory ? Advice::advisory : Advice::binding;
+    end_after(left + kLastResort, exit_code(Status::failed, advice));
+  }
+  const Context context = config.timeout_ms ? root.within(left) : root;
   Progress progress;
   Session session{context, config, locations, *opened, progress};
   Outcome outcome;
@@ -68,30 +88,39 @@ Outcome run_command(const CommandLine& line, const StopFlag& stop, const Config&
     if (!line.quiet() && can_show_progress()) shown.emplace(progress);
     outcome = line.command().run(session);
   }
-  blame_store(context, session.store(), outcome);
+  blame_store(context, session.store(), *opened->meter, outcome);
   outcome.fields["requests"] = session.requests();
   if (line.stats()) report_stats(*opened->meter, *opened->store);
   return outcome;
 }
 
 // What was parsed, answered.
-Outcome outcome_of(const CommandLine& line, const StopFlag& stop, Advice& advice) {
+Outcome outcome_of(const CommandLine& line, const StopFlag& stop, Clock::time_point began,
+                   Advice& advice) {
   const Environment environment = process_environment();
   const Locations locations = locate(environment);
-  auto config = load_config(line.sources(), environment, locations);
+  const ConfigSources sources = line.sources();
+  const EarlyConfig early = early_config(sources, environment);
+  if (early.advisory) advice = Advice::advisory;
+  const Context root(stop);
+  const Context reading = root.within(early.timeout_ms.value_or(kConfigPatience));
+  auto config = load_config(reading, sources, environment, locations);
+  if (!config && !reading.alive()) return failure(config.error());
   if (!config) return wrong_usage(config.error().text());
+  advice = Advice::binding;
   log::set_level(config->log_level);
   if (config->advisory) {
     advice = Advice::advisory;
     if (!config->store) return disabled();
   }
-  return run_command(line, stop, *config, locations);
+  return run_command(line, root, began, *config, locations, environment);
 }
 
 // Our own code answers errors as values; what a library or the allocator throws ends here.
-Outcome guarded_outcome(const CommandLine& line, const StopFlag& stop, Advice& advice) {
+Outcome guarded_outcome(const CommandLine& line, const StopFlag& stop, Clock::time_point began,
+                        Advice& advice) {
   try {
-    return outcome_of(line, stop, advice);
+    return outcome_of(line, stop, began, advice);
   } catch (const std::bad_alloc&) {
     return failure(Error(Code::exhausted, "out of memory"));
   } catch (const std::exception& fault) {
@@ -116,7 +145,8 @@ int run(const std::vector<std::string>& arguments) {
   if (line.json()) answer_stop_with(StopAnswer::json);
 
   Advice advice = Advice::binding;
-  const Outcome outcome = answered ? *std::move(answered) : guarded_outcome(line, stop, advice);
+  const Outcome outcome =
+      answered ? *std::move(answered) : guarded_outcome(line, stop, began, advice);
 
   const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - began);
   return report(outcome, form_of(line), advice, line.subject(), took);

@@ -9,6 +9,7 @@
 #include "cli/command.h"
 #include "cli/describe.h"
 #include "cli/text.h"
+#include "snapshot/glob.h"
 #include "snapshot/save.h"
 
 namespace thaw::cli {
@@ -85,7 +86,8 @@ CLI::App& Save::declare(CLI::App& parent) {
   };
   repeated("--also", also_, "KEY", "Publish under this key too (may be repeated)");
   repeated("--base", base_, "KEY[@N]", "Store no content again that this snapshot has (repeated)");
-  repeated("--label", label_, "NAME=VALUE", "Keep this with the snapshot (repeated)");
+  repeated("--label", label_, "NAME=VALUE",
+           "Keep this with the generation that is published (repeated)");
   repeated("--exclude", exclude_, "GLOB", "Leave these files and directories out (repeated)");
   repeated("--image", image_, "GLOB",
            "Disk or memory images: cut at fixed places, zeros left out (repeated)");
@@ -105,6 +107,8 @@ Result<> Save::check() {
     parsed_bases_.push_back(std::move(ref));
   }
   THAW_ASSIGN(labels_, parse_labels(label_));
+  for (const std::string& glob : exclude_) THAW_CHECK(check_glob(glob).within("--exclude"));
+  for (const std::string& glob : image_) THAW_CHECK(check_glob(glob).within("--image"));
   if (path_.empty()) return Error(Code::invalid, "PATH is empty");
   return {};
 }
@@ -136,8 +140,10 @@ SaveRequest Save::request_for(const Session& session) const {
           .unchanged_by = unchanged_by,
           .policy = policy,
           .stat_cache_dir = stat_cache,
+          .damage_dir = damage_dir(session),
           .compression_level = config.compression_level,
-          .threads = config.threads};
+          .threads = config.threads,
+          .distance = session.distance()};
 }
 
 Outcome Save::run(Session& session) {
@@ -148,6 +154,9 @@ Outcome Save::run(Session& session) {
   }
   Outcome outcome = refused(*report);
   if (report->outcome == SaveOutcome::unchanged) outcome.reason = "unchanged";
+  if (report->labels_dropped)
+    outcome.hint =
+        "nothing was published, so the labels were not kept: they belong to a generation";
   describe(*report, outcome);
   return outcome;
 }

@@ -1,5 +1,6 @@
 #include "cli/signals.h"
 
+#include <sys/time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,6 +21,7 @@ std::atomic<int> g_interrupts{0};
 std::atomic<bool> g_json{false};
 std::atomic<bool> g_claimed{false};
 std::atomic<int64_t> g_began_ms{0};
+std::atomic<int> g_exit_code{1};
 
 // The clock may be asked for in a handler.
 int64_t now_ms() {
@@ -28,28 +30,56 @@ int64_t now_ms() {
   return int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1'000'000;
 }
 
-// As as_json() would, but with nothing that a handler may not call.
-void print_stopped() {
-  constexpr std::string_view kHead = R"({"ok":false,"ms":)";
-  constexpr std::string_view kTail =
-      R"(,"reason":"cancelled","message":"ended at once on request"})"
-      "\n";
-  char text[kHead.size() + 20 + kTail.size()];
-  char* end = std::copy(kHead.begin(), kHead.end(), text);
-  end = std::to_chars(end, end + 20, std::max<int64_t>(now_ms() - g_began_ms, 0)).ptr;
-  end = std::copy(kTail.begin(), kTail.end(), end);
-  // Nothing can be done about a failure here.
-  [[maybe_unused]] const ssize_t n = ::write(STDOUT_FILENO, text, static_cast<size_t>(end - text));
+// Written without anything that a handler may not call.
+class Line {
+ public:
+  Line& operator<<(std::string_view piece) {
+    const auto room = static_cast<size_t>(text_ + sizeof text_ - end_);
+    end_ = std::copy_n(piece.data(), std::min(piece.size(), room), end_);
+    return *this;
+  }
+  Line& operator<<(int64_t number) {
+    end_ = std::to_chars(end_, text_ + sizeof text_, number).ptr;
+    return *this;
+  }
+  // Nothing can be done about a failure.
+  void write_to(int fd) const {
+    [[maybe_unused]] const ssize_t n = ::write(fd, text_, static_cast<size_t>(end_ - text_));
+  }
+
+ private:
+  char text_[256] = {};
+  char* end_ = text_;
+};
+
+// As as_json() would, on standard output.
+void print_ended(std::string_view reason, std::string_view message) {
+  Line line;
+  line << R"({"ok":false,"ms":)" << std::max<int64_t>(now_ms() - g_began_ms, 0) << R"(,"reason":")"
+       << reason << R"(","message":")" << message << "\"}\n";
+  line.write_to(STDOUT_FILENO);
 }
 
 void on_signal(int number) {
   const int saved_errno = errno;
   g_stop.stop();
   if (number == SIGINT && g_interrupts.fetch_add(1) > 0) {
-    if (g_json && claim_result()) print_stopped();
+    if (g_json && claim_result()) print_ended("cancelled", "ended at once on request");
     ::_exit(130);
   }
   errno = saved_errno;
+}
+
+void on_alarm(int /*number*/) {
+  // Whoever has claimed the result is printing it.
+  if (!claim_result()) return;
+  constexpr std::string_view kMessage =
+      "the time limit passed, and something did not answer: ended at once";
+  if (g_json) print_ended("timeout", kMessage);
+  Line line;
+  line << "thaw: " << kMessage << "\n";
+  line.write_to(STDERR_FILENO);
+  ::_exit(g_exit_code);
 }
 
 void handle(int number) {
@@ -72,6 +102,19 @@ const StopFlag& watch_signals() {
 }
 
 void answer_stop_with(StopAnswer answer) { g_json = answer == StopAnswer::json; }
+
+void end_after(std::chrono::milliseconds time, int exit_code) {
+  g_exit_code = exit_code;
+  struct sigaction action {};
+  action.sa_handler = on_alarm;
+  action.sa_flags = SA_RESTART;
+  ::sigemptyset(&action.sa_mask);
+  ::sigaction(SIGALRM, &action, nullptr);
+  struct itimerval timer {};
+  timer.it_value.tv_sec = static_cast<time_t>(time.count() / 1000);
+  timer.it_value.tv_usec = static_cast<suseconds_t>(time.count() % 1000 * 1000);
+  ::setitimer(ITIMER_REAL, &timer, nullptr);
+}
 
 bool claim_result() { return !g_claimed.exchange(true); }
 

@@ -1,6 +1,8 @@
 // Signals: a stop is asked for once, and insisted on the second time.
 #pragma once
 
+#include <chrono>
+
 #include "base/context.h"
 
 namespace thaw::cli {
@@ -14,6 +16,11 @@ enum class StopAnswer { nothing, json };
 // process.
 const StopFlag& watch_signals();
 void answer_stop_with(StopAnswer answer);
+
+// The last resort of a time limit: once `time` has passed the process ends with `exit_code`,
+// whatever it waits for, as if killed (which leaves nothing half-published); it says so unless a
+// result was printed. Called once.
+void end_after(std::chrono::milliseconds time, int exit_code);
 
 // True once: for whoever prints the one result.
 bool claim_result();

@@ -3,6 +3,7 @@
 #include "cli/command.h"
 #include "cli/describe.h"
 #include "cli/text.h"
+#include "snapshot/known_damage.h"
 #include "snapshot/query.h"
 
 namespace thaw::cli {
@@ -35,7 +36,7 @@ class Verify final : public Command {
 
   Outcome run(Session& session) override {
     auto report = verify(session.context, session.store(), parsed_ref_, session.config.threads,
-                         &session.progress);
+                         KnownDamage(damage_dir(session)), &session.progress);
     if (!report) return failure_about(report.error());
     return described(*report);
   }
@@ -62,7 +63,9 @@ class Verify final : public Command {
       outcome.status = Status::failed;
       outcome.reason = name_of(Code::corrupt);
       outcome.message = fmt::format("{} ({})", counted(report.faults.size(), "fault"), checked);
-      outcome.hint = "`thaw rm` removes a broken generation; the next save stores its content anew";
+      outcome.hint =
+          "`thaw rm` removes a broken generation; the next save on this machine stores its content "
+          "anew";
     }
     return outcome;
   }

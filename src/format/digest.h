@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -49,6 +50,9 @@ class Sha256 {
 };
 
 Digest sha256(Bytes bytes);
+// The SHA-256 of each part, in place. About twice as fast as one after the other where Intel's
+// multi-buffer library is (x86-64). Precondition: as many digests as parts.
+void sha256_each(std::span<const Bytes> parts, std::span<Digest> digests);
 
 // The digest of a leaf that holds only zeros, of a full leaf's length.
 const Digest& zero_leaf_digest();

@@ -48,6 +48,38 @@ TEST(Sha256Test, PiecesMakeTheSameDigestAndFinishStartsAnew) {
   EXPECT_EQ(moved.finish(), sha256(as_bytes("\x01\x02\x03\x04")));
 }
 
+// Lengths around every border of blocks, in batches of every small size.
+TEST(Sha256Test, ManyAtOnceAreEachTheirOwn) {
+  const auto text = random_bytes((size_t{4} << 20) + 1, 3);
+  const size_t lengths[] = {0,
+                            1,
+                            55,
+                            56,
+                            63,
+                            64,
+                            65,
+                            119,
+                            120,
+                            1000,
+                            4095,
+                            1U << 20U,
+                            (4U << 20U) - 9,
+                            4U << 20U,
+                            (4U << 20U) + 1};
+  for (size_t count = 0; count <= 20; ++count) {
+    std::vector<Bytes> parts;
+    for (size_t i = 0; i < count; ++i) {
+      const size_t length = lengths[(i * 7 + count) % std::size(lengths)];
+      parts.push_back(Bytes(text).subspan(text.size() - length));
+    }
+    std::vector<Digest> digests(count);
+    sha256_each(parts, digests);
+    for (size_t i = 0; i < count; ++i) {
+      EXPECT_EQ(digests[i], sha256(parts[i])) << count << " parts, length " << parts[i].size();
+    }
+  }
+}
+
 TEST(Sha256Test, ThreadsDoNotDisturbOneAnother) {
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i) {

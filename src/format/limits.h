@@ -28,6 +28,9 @@ inline constexpr uint64_t kTreeXattrBytes = 1024 * kMiB;
 inline constexpr uint32_t kOwners = 1U << 16;
 inline constexpr uint64_t kFileBytes = uint64_t{1} << 62;
 inline constexpr uint64_t kTreeBytes = (uint64_t{1} << 63) - 1;
+// What one save reads of files longer than a leaf: it holds the digests of their leaves, 32 bytes
+// for each, and this makes 512 MiB of them. As much as the most packs hold at 16 MiB.
+inline constexpr uint64_t kSavedLargeBytes = uint64_t{1} << 44;
 inline constexpr uint64_t kManifestStoredBytes = 1024 * kMiB;
 // FlatBuffers' own limit is 2 GiB - 1, and that is an assertion where this is an error.
 inline constexpr uint64_t kManifestBodyBytes = 2047 * kMiB;

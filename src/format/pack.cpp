@@ -44,7 +44,12 @@ Result<FrameRecord> parse_record(const uint8_t* from) {
 
 }  // namespace
 
-PackBuilder::PackBuilder() { bytes_.append(as_bytes(kHeadMagic)); }
+PackBuilder::PackBuilder(size_t expected_bytes) : expected_bytes_(expected_bytes) { begin(); }
+
+void PackBuilder::begin() {
+  bytes_.reserve(expected_bytes_);
+  bytes_.append(as_bytes(kHeadMagic));
+}
 
 uint32_t PackBuilder::add(const FrameRecord& record, Bytes stored) {
   const auto offset = static_cast<uint32_t>(bytes_.size());
@@ -67,7 +72,7 @@ Buffer PackBuilder::finish() {
   Buffer object(std::move(bytes_));
   bytes_ = ByteVector();
   records_.clear();
-  bytes_.append(as_bytes(kHeadMagic));
+  begin();
   return object;
 }
 

@@ -23,7 +23,8 @@ struct FrameRecord {
 // Collects frames in memory until the pack is large enough. One thread at a time.
 class PackBuilder {
  public:
-  PackBuilder();
+  // `expected_bytes`: the size that packs are likely to reach, to reserve.
+  explicit PackBuilder(size_t expected_bytes = 0);
   // The frame's offset in the pack. Preconditions: stored.size() == record.stored_bytes, at most
   // record.content_bytes; pack_object_bytes() of what results is at most limits::kPackBytes.
   uint32_t add(const FrameRecord& record, Bytes stored);
@@ -33,6 +34,9 @@ class PackBuilder {
   Buffer finish();
 
  private:
+  void begin();
+
+  const size_t expected_bytes_;
   ByteVector bytes_;
   std::vector<FrameRecord> records_;
 };

@@ -47,6 +47,7 @@ class MeteredStore final : public ObjectStore {
   Result<T> counted(std::atomic<uint64_t>& calls, Result<T> result) {
     add(calls, 1);
     if (!result && result.error().code() != Code::not_found) add(meter_.errors, 1);
+    if (!result && result.error().code() == Code::invalid) add(meter_.refused, 1);
     return result;
   }
 

@@ -92,7 +92,12 @@ class RetryingStore final : public ObjectStore {
     Backoff backoff(policy_);
     unsigned attempt = 1;
     while (!result && result.error().retryable() && attempt < policy_.attempts) {
-      const milliseconds pause = backoff.next();
+      milliseconds pause = backoff.next();
+      if (const auto asked = result.error().retry_after()) {
+        // Longer than anybody waits for a cache: then the error is the better answer.
+        if (*asked > policy_.longest_asked_ms) break;
+        pause = std::max(pause, *asked);
+      }
       const auto left = context.remaining();
       if (left && *left <= pause) break;
       log::info("{} {}: attempt {} of {} failed, the next in {} ms: {}", verb, name, attempt,

@@ -16,6 +16,8 @@ struct RetryPolicy {
   unsigned attempts = 5;
   std::chrono::milliseconds base_ms{250};
   std::chrono::milliseconds cap_ms{2000};
+  // A server may ask for a longer wait (Retry-After): up to this it is waited for.
+  std::chrono::milliseconds longest_asked_ms{20000};
 };
 
 // Retries errors that are retryable(). A create-only put whose answer was lost may have taken

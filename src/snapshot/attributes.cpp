@@ -4,22 +4,12 @@
 
 #include <cerrno>
 
+#include "snapshot/scan.h"
 #include "snapshot/tree_writer.h"
 #include "snapshot/xattrs.h"
 
 namespace thaw {
 namespace {
-
-struct timespec to_timespec(int64_t ns) {
-  struct timespec time {};
-  time.tv_sec = ns / 1'000'000'000;
-  time.tv_nsec = ns % 1'000'000'000;
-  if (time.tv_nsec < 0) {
-    time.tv_nsec += 1'000'000'000;
-    --time.tv_sec;
-  }
-  return time;
-}
 
 bool is_own(const Owner& owner) {
   static const uid_t uid = ::geteuid();
@@ -59,7 +49,7 @@ Result<uint64_t> set_attributes(int fd, const Tree& tree, const Node& node,
     THAW_ASSIGN(const size_t unset, write_xattrs(fd, xattrs_of(tree, node), name));
     skipped += unset;
   }
-  const struct timespec times[2] = {{0, UTIME_OMIT}, to_timespec(node.mtime_ns)};
+  const struct timespec times[2] = {{0, UTIME_OMIT}, timespec_of(node.mtime_ns)};
   if (::futimens(fd, times) != 0) return errno_error(errno, "change the time of " + name);
   return skipped;
 }
@@ -84,7 +74,7 @@ Result<uint64_t> set_attributes_of_link(int folder, const std::string& name, con
                 write_xattrs_of_link(proc_path(folder, name), xattrs_of(tree, node)));
     skipped += unset;
   }
-  const struct timespec times[2] = {{0, UTIME_OMIT}, to_timespec(node.mtime_ns)};
+  const struct timespec times[2] = {{0, UTIME_OMIT}, timespec_of(node.mtime_ns)};
   if (::utimensat(folder, name.c_str(), times, AT_SYMLINK_NOFOLLOW) != 0) {
     return errno_error(errno, "change the time of " + name);
   }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "base/log.h"
 #include "format/limits.h"
@@ -29,17 +30,37 @@ Result<Generation> decode_at(const Fetched& fetched, const Key& key, uint64_t ge
   return decoded;
 }
 
+// No more than shows that an object is too long to be what it should be: whatever lies there, it
+// takes no more memory than that.
+const ByteRange kRecordRange = ByteRange::of(0, limits::kSealedRecordBytes + 1);
+const ByteRange kMarkerRange = ByteRange::of(0, limits::kStoreMarkerBytes + 1);
+
 // The record of one generation; empty when there is none.
-Result<std::optional<Generation>> read_generation(const Context& context, ObjectStore& store,
-                                                  const Key& key, uint64_t generation) {
+Result<std::optional<Generation>> read_generation_once(const Context& context, ObjectStore& store,
+                                                       const Key& key, uint64_t generation) {
   const ObjectKey object = name(entry_name(key, generation));
-  auto fetched = store.get(context, object, ByteRange::whole(), Freshness::origin);
+  auto fetched = store.get(context, object, kRecordRange, Freshness::origin);
   if (!fetched) {
     if (fetched.error().code() == Code::not_found) return std::optional<Generation>();
     return std::move(fetched).error();
   }
   THAW_ASSIGN(Generation record, decode_at(*fetched, key, generation, object));
   return std::optional<Generation>(std::move(record));
+}
+
+// What is damaged may have been so on the way here: it is read once more before it counts as such.
+template <class Read>
+auto read_again_if_corrupt(const Read& read) -> decltype(read(Freshness::any)) {
+  auto first = read(Freshness::any);
+  if (first || first.error().code() != Code::corrupt) return first;
+  log::info("read once more: {}", first.error().text());
+  return read(Freshness::origin);
+}
+
+Result<std::optional<Generation>> read_generation(const Context& context, ObjectStore& store,
+                                                  const Key& key, uint64_t generation) {
+  return read_again_if_corrupt(
+      [&](Freshness) { return read_generation_once(context, store, key, generation); });
 }
 
 }  // namespace
@@ -52,8 +73,8 @@ ObjectKey manifest_object(const RandomId& id) { return name("manifests/" + id.he
 ObjectKey lease_object(const RandomId& id) { return name("leases/" + id.hex()); }
 
 Result<bool> check_store(const Context& context, ObjectStore& store) {
-  auto marker = store.get(context, name(std::string(kStoreMarkerName)), ByteRange::whole(),
-                          Freshness::origin);
+  auto marker =
+      store.get(context, name(std::string(kStoreMarkerName)), kMarkerRange, Freshness::origin);
   if (!marker && marker.error().code() == Code::not_found) return false;
   if (!marker) return std::move(marker).within("open the store").error();
   THAW_CHECK(check_store_marker(marker->bytes.view()).within("open the store " + store.describe()));
@@ -106,14 +127,14 @@ Result<std::optional<Entry>> find_entry(const Context& context, ObjectStore& sto
   return find_newest(context, store, ref.key);
 }
 
-Result<Manifest> load_manifest(const Context& context, ObjectStore& store, const Entry& entry) {
-  if (const auto* inlined = std::get_if<Buffer>(&entry.manifest)) {
-    return decode_manifest(inlined->view())
-        .within(fmt::format("manifest in the entry of {}@{}", entry.key, entry.generation));
-  }
+namespace {
+
+Result<Manifest> fetch_manifest(const Context& context, ObjectStore& store, const Entry& entry,
+                                Freshness freshness) {
   const auto& ref = std::get<ManifestRef>(entry.manifest);
   const ObjectKey object = manifest_object(ref.id);
-  auto fetched = store.get(context, object, ByteRange::whole(), Freshness::any);
+  // No more than it should have: what a hostile server adds is never asked for.
+  auto fetched = store.get(context, object, ByteRange::of(0, ref.size_bytes), freshness);
   if (!fetched && fetched.error().code() == Code::not_found) {
     return Error(Code::corrupt, fmt::format("object {} is missing, and {}@{} needs it",
                                             object.text(), entry.key, entry.generation));
@@ -124,6 +145,17 @@ Result<Manifest> load_manifest(const Context& context, ObjectStore& store, const
                  "object " + object.text() + " does not match the digest in its entry");
   }
   return decode_manifest(fetched->bytes.view()).within("object " + object.text());
+}
+
+}  // namespace
+
+Result<Manifest> load_manifest(const Context& context, ObjectStore& store, const Entry& entry) {
+  if (const auto* inlined = std::get_if<Buffer>(&entry.manifest)) {
+    return decode_manifest(inlined->view())
+        .within(fmt::format("manifest in the entry of {}@{}", entry.key, entry.generation));
+  }
+  return read_again_if_corrupt(
+      [&](Freshness freshness) { return fetch_manifest(context, store, entry, freshness); });
 }
 
 namespace {
@@ -152,6 +184,12 @@ Result<uint64_t> publish(const Context& context, ObjectStore& store, Entry entry
   // Each lost race moves one number up; so many in a row mean that the listing is stale or lies.
   constexpr int kRaces = 1000;
   for (int race = 0; race < kRaces; ++race) {
+    if (number == std::numeric_limits<uint64_t>::max()) {
+      return Error(Code::exhausted,
+                   fmt::format("{} has a generation {}, and there is no higher number: save under "
+                               "another key, or remove the object {}",
+                               key.text(), number, entry_name(key, number)));
+    }
     entry.generation = ++number;
     THAW_ASSIGN(const Buffer bytes, encode_generation(entry));
     const ObjectKey object = name(entry_name(key, number));

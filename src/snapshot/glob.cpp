@@ -40,7 +40,55 @@ bool match_segments(const std::vector<std::string>& pattern, const std::vector<s
   return reached[path.size()] != 0;
 }
 
+// Where the bracket expression that begins at `at` ends: behind its ']', or npos.
+size_t end_of_bracket(std::string_view segment, size_t at) {
+  ++at;
+  if (at < segment.size() && (segment[at] == '!' || segment[at] == '^')) ++at;
+  for (bool first = true; at < segment.size(); first = false) {
+    if (segment[at] == ']' && !first) return at + 1;
+    if (segment[at] == '[' && at + 1 < segment.size() &&
+        std::string_view(":.=").find(segment[at + 1]) != std::string_view::npos) {
+      const size_t end = segment.find(std::string{segment[at + 1], ']'}, at + 2);
+      if (end != std::string_view::npos) {
+        at = end + 2;
+        continue;
+      }
+    }
+    at += segment[at] == '\\' ? 2 : 1;
+  }
+  return std::string_view::npos;
+}
+
+Result<> check_segment(std::string_view pattern, std::string_view segment) {
+  const auto refused = [&](const char* what) {
+    return Error(Code::invalid, "pattern \"" + std::string(pattern) + "\" " + what);
+  };
+  for (size_t at = 0; at < segment.size();) {
+    if (segment[at] == '\\') {
+      if (at + 1 == segment.size()) return refused("ends with a \\ that quotes nothing");
+      at += 2;
+    } else if (segment[at] == '[') {
+      at = end_of_bracket(segment, at);
+      if (at == std::string_view::npos) {
+        return refused("has a [ without its ]; write \\[ for the character itself");
+      }
+    } else {
+      ++at;
+    }
+  }
+  return {};
+}
+
 }  // namespace
+
+Result<> check_glob(std::string_view pattern) {
+  if (pattern.empty()) return Error(Code::invalid, "the pattern is empty");
+  const std::vector<std::string> segments = segments_of(pattern);
+  if (segments.empty())
+    return Error(Code::invalid, "pattern \"" + std::string(pattern) + "\" names nothing");
+  for (const std::string& segment : segments) THAW_CHECK(check_segment(pattern, segment));
+  return {};
+}
 
 bool Globs::match(std::string_view path) const {
   if (patterns_.empty()) return false;

@@ -5,7 +5,13 @@
 #include <string_view>
 #include <vector>
 
+#include "base/result.h"
+
 namespace thaw {
+
+// Refuses what can only be a slip: a pattern that is empty or names nothing, a `[` without its `]`,
+// a `\` at the end.
+Result<> check_glob(std::string_view pattern);
 
 // A pattern without '/' matches a name at any depth ("*.o", ".git"). One with '/' matches the path
 // from the tree's root ("build/*.o"; a leading '/' only anchors: "/build"); "**" stands for any

@@ -43,5 +43,16 @@ TEST(Globs, ManyTwoStarsCostNoMoreThanTheProductOfTheLengths) {
 
 TEST(Globs, BytesThatAreNoTextMatchToo) { EXPECT_TRUE(matches("*.bin", "x\xff\xfe.bin")); }
 
+TEST(CheckGlob, RefusesSlips) {
+  for (const char* good : {"*.o", "[ab]", "[]]", "[!]a]", "[^]]", "[[]ab]", "[[:alpha:]]",
+                           "a/[b]/**", "\\[", "\\\\", "[a\\]]", "/build", "]"}) {
+    EXPECT_TRUE(check_glob(good).ok()) << good;
+  }
+  for (const char* bad :
+       {"", "/", "//", "[", "a[", "[]", "[!]", "[[:alpha:]", "[a/b]", "a\\", "x/[", "[a\\]"}) {
+    EXPECT_FALSE(check_glob(bad).ok()) << bad;
+  }
+}
+
 }  // namespace
 }  // namespace thaw

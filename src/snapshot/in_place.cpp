@@ -11,6 +11,7 @@
 
 #include "base/beneath.h"
 #include "base/log.h"
+#include "snapshot/in_place_mounts.h"
 #include "snapshot/in_place_plan.h"
 
 namespace thaw {
@@ -32,6 +33,8 @@ class InPlace {
     if (progress_ != nullptr) progress_->begin("comparing", 0, 0);
     THAW_CHECK(look());
     auto staged = stage_files();
+    // Again: fetching may have taken long.
+    if (staged) staged = refuse_mounts_in_the_way(plan_, tree_, scan_, target_.path);
     if (!staged) {
       leave_as_it_was();
       return std::move(staged).error();
@@ -50,6 +53,7 @@ class InPlace {
   Result<> look() {
     ScanOptions options;
     options.exclude = Globs({std::string("/") + kStagePrefix + "*"});
+    options.sockets = Sockets::listed;
     options.threads = request_.threads;
     {
       THAW_ASSIGN(const UniqueFd place, open_path(target_.path, O_RDONLY | O_DIRECTORY));
@@ -66,7 +70,7 @@ class InPlace {
     compare.xattrs = request_.xattrs;
     compare.threads = request_.threads;
     THAW_ASSIGN(plan_, plan_in_place(context_, manifest_, scan_, target_.path, known_, compare));
-    return {};
+    return refuse_mounts_in_the_way(plan_, tree_, scan_, target_.path);
   }
 
   void recall() {
@@ -106,7 +110,9 @@ class InPlace {
     options.owners = request_.owners;
     options.xattrs = request_.xattrs;
     options.threads = request_.threads;
+    options.distance = request_.distance;
     options.progress = progress_;
+    options.damage_dir = request_.damage_dir;
     TreeWriter writer(manifest_, stage_->fd(), Naming::flat, options);
     THAW_ASSIGN(totals_.written, writer.write(context_, store_, nodes));
     return {};
@@ -132,8 +138,7 @@ class InPlace {
   void leave_as_it_was() {
     stage_.reset();
     const Node& root = scan_.tree.nodes[0];
-    const struct timespec times[2] = {
-        {0, UTIME_OMIT}, {root.mtime_ns / 1'000'000'000, root.mtime_ns % 1'000'000'000}};
+    const struct timespec times[2] = {{0, UTIME_OMIT}, timespec_of(root.mtime_ns)};
     if (::futimens(scan_.root.get(), times) != 0 ||
         ::fchmod(scan_.root.get(), root.mode & 07777U) != 0) {
       log::warn("the time or mode of {} was not set back", target_.path);
@@ -160,6 +165,7 @@ class InPlace {
     for (uint32_t i = 1; i < tree_.nodes.size(); ++i) {
       const Action action = plan_.actions[i];
       if (action == Action::none || action == Action::fix) continue;
+      THAW_CHECK(context_.alive());
       const std::string path = tree_.path(i);
       const std::string staged = std::to_string(i);
       THAW_ASSIGN(const ParentAndName at, open_parent_beneath(scan_.root.get(), path));

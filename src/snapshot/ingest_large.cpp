@@ -123,50 +123,57 @@ Result<> IngestWorker::read_open_segment(const Context& context, LargeFile& file
                     : read_by_content(context, file, begin, end, extents);
 }
 
+// The window holds the bytes from `base` to `filled`; `cut` and `hashed` go through it each at its
+// own pace, for leaves lie on a fixed grid and chunks do not.
 Result<> IngestWorker::read_by_content(const Context& context, LargeFile& file, uint64_t begin,
                                        uint64_t end, std::vector<Extent>& extents) {
   const ChunkerSizes sizes;
   const std::string name = name_of(file.node);
-  Sha256 leaf_hash;
+  uint64_t base = begin;
+  uint64_t filled = begin;
+  uint64_t cut = begin;
   uint64_t hashed = begin;
-  uint64_t filled = begin;  // read so far; the window holds [at, filled)
   window_.clear();
   window_.reserve(2 * sizes.max_bytes);
-  size_t consumed = 0;  // of the window
-  for (uint64_t at = begin; at < end;) {
+  while (cut < end) {
     THAW_CHECK(context.alive());
     yield_lease(file);
-    if (window_.size() - consumed < sizes.max_bytes && filled < end) {
-      std::memmove(window_.data(), window_.data() + consumed, window_.size() - consumed);
-      window_.resize(window_.size() - consumed);
-      consumed = 0;
-      const size_t have = window_.size();
-      const size_t want = std::min<uint64_t>(2 * sizes.max_bytes - have, end - filled);
-      window_.resize(have + want);
-      THAW_ASSIGN(const size_t n,
-                  pread_up_to(file.open->fd.get(), window_.span().subspan(have), filled, name));
-      if (n != want) return Error(Code::busy, name + " shrank while it was being read");
-      filled += want;
+    const uint64_t keep = std::min(cut, hashed);
+    std::memmove(window_.data(), window_.data() + (keep - base), filled - keep);
+    base = keep;
+    const size_t have = filled - base;
+    const size_t want = std::min<uint64_t>(2 * sizes.max_bytes - have, end - filled);
+    window_.resize(have + want);
+    THAW_ASSIGN(const size_t n,
+                pread_up_to(file.open->fd.get(), window_.span().subspan(have), filled, name));
+    if (n != want) return Error(Code::busy, name + " shrank while it was being read");
+    filled += want;
+
+    std::vector<Bytes> parts;
+    while (cut < filled && (filled == end || filled - cut >= sizes.max_bytes)) {
+      const Bytes ahead = window_.view().subspan(cut - base);
+      parts.push_back(ahead.first(
+          first_chunk_length(ahead.first(std::min(ahead.size(), sizes.max_bytes)), sizes)));
+      cut += parts.back().size();
     }
-    const Bytes window = window_.view().subspan(consumed);
-    const size_t length =
-        first_chunk_length(window.first(std::min(window.size(), sizes.max_bytes)), sizes);
-    const Bytes chunk = window.first(length);
-    // Leaves lie on a fixed grid, chunks do not: feed the chunk leaf by leaf.
-    for (size_t fed = 0; fed < length;) {
-      const uint64_t leaf = hashed / limits::kLeafBytes;
-      const uint64_t leaf_end = std::min((leaf + 1) * limits::kLeafBytes, end);
-      const size_t n = std::min<uint64_t>(length - fed, leaf_end - hashed);
-      leaf_hash.update(chunk.subspan(fed, n));
-      fed += n;
-      hashed += n;
-      if (hashed == leaf_end) file.leaves[leaf] = leaf_hash.finish();
+    const size_t chunks = parts.size();
+    const size_t first_leaf = hashed / limits::kLeafBytes;
+    while (hashed < filled && (filled == end || filled - hashed >= limits::kLeafBytes)) {
+      const size_t length = std::min<uint64_t>(limits::kLeafBytes, end - hashed);
+      parts.push_back(window_.view().subspan(hashed - base, length));
+      hashed += length;
     }
-    THAW_ASSIGN(const uint32_t number, lay_whole_chunk(chunk, sha256(chunk)));
-    extents.push_back({at, number, 0, static_cast<uint32_t>(length)});
-    at += length;
-    consumed += length;
-    if (ingest_.progress_ != nullptr) ingest_.progress_->bytes_done += length;
+    std::vector<Digest> digests(parts.size());
+    sha256_each(parts, digests);
+    std::copy(digests.begin() + static_cast<ptrdiff_t>(chunks), digests.end(),
+              file.leaves.begin() + static_cast<ptrdiff_t>(first_leaf));
+    uint64_t at = extents.empty() ? begin : extents.back().file_offset + extents.back().length;
+    for (size_t i = 0; i < chunks; ++i) {
+      THAW_ASSIGN(const uint32_t number, lay_whole_chunk(parts[i], digests[i]));
+      extents.push_back({at, number, 0, static_cast<uint32_t>(parts[i].size())});
+      at += parts[i].size();
+      if (ingest_.progress_ != nullptr) ingest_.progress_->bytes_done += parts[i].size();
+    }
   }
   return {};
 }
@@ -248,8 +255,9 @@ Result<bool> IngestWorker::complete(LargeFile& file) {
   THAW_ASSIGN(const bool same, unchanged(open, name_of(file.node)));
   if (!same) return false;
   const Content content{file_digest(open.stat.size_bytes, file.leaves), open.stat.size_bytes};
+  THAW_ASSIGN(FileRead read, finish_reading(file.node, open));
   const auto claim = ingest_.layout_.claim_content(content);
-  THAW_CHECK(accept(file.node, open, content, claim.content));
+  accept(std::move(read), claim.content);
   if (claim.lay_down) {
     std::vector<Extent> extents;
     for (const auto& part : file.extents) extents.insert(extents.end(), part.begin(), part.end());

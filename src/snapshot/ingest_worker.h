@@ -22,6 +22,17 @@ struct OpenFile {
   std::optional<ReadLease> lease;
 };
 
+// What a file was when all of its bytes had been read.
+struct FileRead {
+  uint32_t node = 0;
+  FileStat stat;
+  uint32_t mode = 0;
+  Owner owner;
+  XattrSet xattrs;
+  bool stable = false;  // the stat cache may know it by these times
+  size_t offset = 0;    // of its bytes in the worker's bundle, for small files
+};
+
 // A file of more than a leaf (or one with holes), shared by the threads that read its segments.
 struct LargeFile {
   uint32_t node = 0;
@@ -42,7 +53,8 @@ class IngestWorker {
   explicit IngestWorker(Ingest& ingest)
       : ingest_(ingest), encoder_(ingest.options_.compression_level) {}
 
-  Result<> read_small(const Context& context, uint32_t node);
+  // Small files, which are likely to be neighbours in a bundle.
+  Result<> read_run(const Context& context, std::span<const uint32_t> nodes);
   // One segment; whoever reads the last one completes the file.
   Result<> read_segment(const Context& context, LargeFile& file, uint64_t segment);
   // Lays the open bundle down.
@@ -50,9 +62,14 @@ class IngestWorker {
 
  private:
   enum class Reading { done, changed, gone, too_large };
+  Result<> read_small(const Context& context, uint32_t node);
   Result<Reading> try_small(uint32_t node);
+  void take_pending();
+  Result<> make_room(uint64_t size_bytes);
   Result<> read_large_alone(const Context& context, LargeFile& file, int attempts_left);
+  // Looks three times; Code::busy when it was no regular file each time.
   Result<OpenFile> open_file(uint32_t node);
+  Result<OpenFile> open_once(uint32_t node);
   Result<bool> open_large(LargeFile& file);
   Result<> read_open_segment(const Context& context, LargeFile& file, uint64_t segment);
   Result<> read_by_content(const Context& context, LargeFile& file, uint64_t begin, uint64_t end,
@@ -63,8 +80,8 @@ class IngestWorker {
   Result<bool> complete(LargeFile& file);
   static void yield_lease(LargeFile& file);
   Result<uint32_t> lay_whole_chunk(Bytes content, const Digest& digest);
-  Result<> add_to_bundle(uint32_t content, Bytes bytes, const Digest& digest);
-  Result<> accept(uint32_t node, OpenFile& file, const Content& content, uint32_t number);
+  Result<FileRead> finish_reading(uint32_t node, const OpenFile& file);
+  void accept(FileRead file, uint32_t number);
   Result<bool> unchanged(const OpenFile& file, const std::string& name);
   std::string name_of(uint32_t node) const;
   void drop(uint32_t node);
@@ -75,8 +92,10 @@ class IngestWorker {
   };
   Ingest& ingest_;
   FrameEncoder encoder_;
-  ByteVector small_;   // the file that is being read
-  ByteVector bundle_;  // files laid down, not yet compressed
+  // Files to be laid down, not yet compressed; then those that were read and not yet hashed.
+  ByteVector bundle_;
+  std::vector<FileRead> pending_;
+  uint64_t pending_bytes_ = 0;
   std::vector<Member> members_;
   BundleDigest bundle_digest_;
   ByteVector window_;  // of a large file

@@ -5,19 +5,21 @@
 #include "base/log.h"
 #include "base/task_group.h"
 #include "snapshot/catalog.h"
+#include "snapshot/transfer.h"
 
 namespace thaw {
 namespace {
 
 // Small enough to sit in memory several times, large enough that a request's latency is lost in it.
 constexpr size_t kFullPackBytes = 16 * 1024 * 1024;
-constexpr unsigned kUploads = 2;
+// Full, and with the frame that made it so.
+constexpr size_t kExpectedPackBytes = kFullPackBytes + 2 * 1024 * 1024;
 
 }  // namespace
 
 struct PackWriter::State {
-  State(const Context& context, ObjectStore& object_store)
-      : store(object_store), uploads(context, kUploads, 1) {}
+  State(const Context& context, ObjectStore& object_store, unsigned at_once)
+      : parent(context), store(object_store), uploads(context, at_once, 1) {}
 
   // Takes the pack being filled out of the way; its number in `packs` is the last one.
   Buffer seal_locked() {
@@ -37,17 +39,18 @@ struct PackWriter::State {
     });
   }
 
+  const Context& parent;
   ObjectStore& store;
   std::mutex mutex;
-  PackBuilder filling;
+  PackBuilder filling{kExpectedPackBytes};
   bool open = false;
   std::vector<PackRef> packs;
   uint64_t frame_bytes = 0;
   TaskGroup uploads;  // last: its tasks use the members above
 };
 
-PackWriter::PackWriter(const Context& context, ObjectStore& store)
-    : state_(std::make_unique<State>(context, store)) {}
+PackWriter::PackWriter(const Context& context, ObjectStore& store, unsigned uploads)
+    : state_(std::make_unique<State>(context, store, uploads)) {}
 PackWriter::~PackWriter() = default;
 
 Result<PackWriter::Place> PackWriter::add(const FrameRecord& record, Bytes stored) {
@@ -89,7 +92,7 @@ void PackWriter::abandon() {
   for (const PackRef& pack : state_->packs) names.push_back(pack_object(pack.id));
   if (names.empty()) return;
   const Context root;  // outlives its child
-  const Context brief = root.within(std::chrono::seconds(1));
+  const Context brief = root.within(farewell_time(state_->parent));
   const auto removed = state_->store.remove(brief, names);
   if (!removed)
     log::info("packs of a failed save stay for the collector: {}", removed.error().text());

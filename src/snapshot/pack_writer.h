@@ -11,12 +11,12 @@
 
 namespace thaw {
 
-// add() is thread-safe. A full pack is put by threads of its own while others fill the next one; at
-// most four packs are in memory (filling, waiting, two on their way).
+// add() is thread-safe. A full pack is put by threads of its own while others fill the next one: in
+// memory are those on their way, one that waits and the one that is filled.
 class PackWriter {
  public:
   // The store and the context outlive the writer.
-  PackWriter(const Context& context, ObjectStore& store);
+  PackWriter(const Context& context, ObjectStore& store, unsigned uploads);
   ~PackWriter();
 
   struct Place {

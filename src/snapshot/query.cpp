@@ -11,6 +11,12 @@
 namespace thaw {
 namespace {
 
+// Whether an error lies in one object, so that others can still be listed.
+bool is_of_the_object(Code code) {
+  return code == Code::corrupt || code == Code::exhausted || code == Code::denied ||
+         code == Code::invalid;
+}
+
 Result<Entry> require_entry(const Context& context, ObjectStore& store, const KeyRef& ref) {
   THAW_ASSIGN(const bool there, check_store(context, store));
   if (there) {
@@ -33,7 +39,7 @@ Result<std::vector<KeyListing>> list_keys(const Context& context, ObjectStore& s
                             auto newest = find_newest(inner, store, keys[i]);
                             if (newest && *newest) {
                               found[i] = KeyListing{keys[i], **std::move(newest), ""};
-                            } else if (!newest && newest.error().code() == Code::corrupt) {
+                            } else if (!newest && is_of_the_object(newest.error().code())) {
                               found[i] = KeyListing{keys[i], std::nullopt, newest.error().text()};
                             } else if (!newest) {
                               return std::move(newest).error();

@@ -57,11 +57,13 @@ struct VerifyReport {
   uint64_t bytes = 0;  // fetched
   std::vector<VerifyFault> faults;
 };
+class KnownDamage;
 // Reads and checks every entry, manifest, pack and chunk that the snapshot (or, without `ref`, any
-// live snapshot of the store) needs. Faults are in the report; an error is what kept it from
-// looking.
+// live snapshot of the store) needs. What is damaged is read twice before it is a fault, and then
+// remembered as damage. Faults are in the report; an error is what kept it from looking.
 Result<VerifyReport> verify(const Context& context, ObjectStore& store,
-                            const std::optional<KeyRef>& ref, unsigned threads, Progress* progress);
+                            const std::optional<KeyRef>& ref, unsigned threads,
+                            const KnownDamage& damage, Progress* progress);
 
 // Retires KEY@N, or with no generation all of KEY's. The numbers that were retired, newest first;
 // none when there was nothing.

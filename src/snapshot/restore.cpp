@@ -12,6 +12,8 @@
 #include "base/log.h"
 #include "snapshot/catalog.h"
 #include "snapshot/in_place.h"
+#include "snapshot/known_damage.h"
+#include "snapshot/mounts.h"
 #include "snapshot/stage.h"
 #include "snapshot/stat_cache.h"
 #include "snapshot/tree_writer.h"
@@ -48,22 +50,54 @@ class Restorer {
     if (progress_ != nullptr) progress_->begin("looking up", 0, 0);
     THAW_CHECK(refuse_protected_target());
     THAW_ASSIGN(const Entry entry, find());
-    auto done = restore_entry(entry);
-    if (done) return report_;
-    if (done.error().code() != Code::not_found) return std::move(done).error();
-    // not_found is for keys: here it is a path that is not what it was, and no miss.
-    return Error(Code::invalid, done.error().text());
+    THAW_CHECK(load(entry));
+    THAW_CHECK(check_ids(entry));
+    // Only now: a miss or a broken snapshot makes not even the target's parents.
+    THAW_CHECK(locate());
+    report_.totals = entry.totals;
+    report_.stored_bytes = entry.stored_bytes;
+    const bool whole = request_.mode == RestoreMode::replace || !target_.exists;
+    auto done = whole ? replace() : in_place();
+    if (!done) return not_of_the_caller(std::move(done).error());
+    return report_;
   }
 
  private:
-  Result<> restore_entry(const Entry& entry) {
-    THAW_ASSIGN(manifest_, load_manifest(context_, store_, entry));
-    THAW_CHECK(check_ids(entry));
-    // Only now: a miss or a broken snapshot makes not even the target's parents.
-    THAW_ASSIGN(target_, locate_target(request_.target));
-    report_.totals = entry.totals;
-    report_.stored_bytes = entry.stored_bytes;
-    return request_.mode != RestoreMode::replace && target_.exists ? in_place() : replace();
+  Result<> load(const Entry& entry) {
+    auto manifest = load_manifest(context_, store_, entry);
+    const auto* at = std::get_if<ManifestRef>(&entry.manifest);
+    if (!manifest && manifest.error().code() == Code::corrupt && at != nullptr) {
+      KnownDamage(request_.damage_dir).remember(at->id);
+    }
+    THAW_ASSIGN(manifest_, std::move(manifest));
+    return {};
+  }
+
+  // not_found is for keys, and a miss: here nothing can be made where the target should be.
+  Result<> locate() {
+    auto place = locate_target(request_.target);
+    if (!place && place.error().code() == Code::not_found)
+      return Error(Code::denied, place.error().text());
+    THAW_ASSIGN(target_, std::move(place));
+    return {};
+  }
+
+  // From here on no error is one of the caller's words: a path is not what it was a moment ago, or
+  // the filesystem takes a name or an attribute for wrong.
+  static Error not_of_the_caller(Error error) {
+    if (error.code() == Code::not_found) return {Code::busy, error.text()};
+    if (error.code() == Code::invalid) return {Code::internal, error.text()};
+    return error;
+  }
+
+  // What is mounted in a tree would go with it.
+  Result<> refuse_mounts_in_target() const {
+    if (!target_.exists) return {};
+    const std::vector<std::string> mounts = mounts_below(target_.path);
+    if (mounts.empty()) return {};
+    return Error(Code::busy, target_.path + "/" + mounts.front() +
+                                 " is a mount point in what is to be replaced: unmount it, or "
+                                 "restore to another directory");
   }
 
   Result<> refuse_protected_target() const {
@@ -83,18 +117,28 @@ class Restorer {
     return {};
   }
 
+  // The marker tells whether the store is one that this build can read; so does each entry. Across
+  // a network only a miss is worth the round trip: a newer store may keep its entries elsewhere.
   Result<Entry> find() {
-    THAW_ASSIGN(const bool there, check_store(context_, store_));
-    if (there) {
-      THAW_ASSIGN(auto exact, find_entry(context_, store_, request_.ref));
-      if (exact) return found(Hit::exact, *std::move(exact));
-      for (const Key& key : request_.fallbacks) {
-        THAW_ASSIGN(auto other, find_newest(context_, store_, key));
-        if (other) return found(Hit::fallback, *std::move(other));
-      }
+    bool checked = false;
+    if (request_.distance == StoreDistance::local) {
+      THAW_ASSIGN(const bool there, check_store(context_, store_));
+      if (!there) return missing();
+      checked = true;
     }
-    return Error(Code::not_found, "no snapshot of " + request_.ref.text() +
-                                      (request_.fallbacks.empty() ? "" : " or its fallbacks"));
+    THAW_ASSIGN(auto exact, find_entry(context_, store_, request_.ref));
+    if (exact) return found(Hit::exact, *std::move(exact));
+    for (const Key& key : request_.fallbacks) {
+      THAW_ASSIGN(auto other, find_newest(context_, store_, key));
+      if (other) return found(Hit::fallback, *std::move(other));
+    }
+    if (!checked) THAW_CHECK(check_store(context_, store_));
+    return missing();
+  }
+
+  Error missing() const {
+    return {Code::not_found, "no snapshot of " + request_.ref.text() +
+                                 (request_.fallbacks.empty() ? "" : " or its fallbacks")};
   }
 
   Result<Entry> found(Hit hit, Entry entry) {
@@ -120,7 +164,9 @@ class Restorer {
     options.xattrs = request_.xattrs;
     options.record_stats = record_stats;
     options.threads = request_.threads;
+    options.distance = request_.distance;
     options.progress = progress_;
+    options.damage_dir = request_.damage_dir;
     return options;
   }
 
@@ -151,6 +197,7 @@ class Restorer {
   }
 
   Result<> replace() {
+    THAW_CHECK(refuse_mounts_in_target());
     THAW_ASSIGN(Stage stage, make_stage());
     if (progress_ != nullptr)
       progress_->begin("restoring", report_.totals.bytes, report_.totals.files);
@@ -169,6 +216,7 @@ class Restorer {
     const bool opened = (mode & 0200U) == 0;
     if (opened && ::fchmod(folder.get(), mode | 0200U) != 0)
       return errno_error(errno, "change the stage's mode");
+    THAW_CHECK(refuse_mounts_in_target());  // again: fetching may have taken long
     THAW_ASSIGN(report_.placement, take_place(context_, stage, "tree", target_));
     if (record_stats) remember_files(writer.stats());
     if (progress_ != nullptr) progress_->begin("removing the old tree", 0, 0);

@@ -10,6 +10,7 @@
 #include "format/record.h"
 #include "object/store.h"
 #include "snapshot/progress.h"
+#include "snapshot/transfer.h"
 
 namespace thaw {
 
@@ -35,7 +36,9 @@ struct RestoreRequest {
   bool xattrs = true;
   std::vector<ProtectedPath> protected_paths{};
   std::optional<std::string> stat_cache_dir{};
+  std::optional<std::string> damage_dir{};  // of KnownDamage: where damage is remembered
   unsigned threads = 1;
+  StoreDistance distance = StoreDistance::local;
 };
 
 enum class Hit { exact, fallback };

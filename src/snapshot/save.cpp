@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <variant>
 
 #include "base/log.h"
@@ -11,7 +12,10 @@
 #include "format/limits.h"
 #include "snapshot/catalog.h"
 #include "snapshot/ingest.h"
+#include "snapshot/known_damage.h"
 #include "snapshot/lease.h"
+#include "snapshot/refusals.h"
+#include "snapshot/soundness.h"
 #include "snapshot/stage.h"
 #include "snapshot/stat_cache.h"
 
@@ -24,13 +28,18 @@ struct Destination {
   std::optional<Entry> newest;
   uint64_t generation = 0;
   bool publish = true;
+  bool refusals = false;  // there are refusals since the newest generation
 };
 
 // One save, step by step; the members are what the steps hand on.
 class Saver {
  public:
   Saver(const Context& context, ObjectStore& store, const SaveRequest& request, Progress* progress)
-      : context_(context), store_(store), request_(request), progress_(progress) {}
+      : context_(context),
+        store_(store),
+        request_(request),
+        progress_(progress),
+        soundness_(store, KnownDamage(request.damage_dir).recall()) {}
 
   Result<SaveReport> run();
 
@@ -39,7 +48,11 @@ class Saver {
   Result<> scan();
   void recall_known_files();
   Result<bool> refused();
-  bool nothing_to_publish();
+  Result<> refuse_what_is_too_large() const;
+  Result<bool> nothing_to_publish();
+  bool equals_newest(const Destination& destination) const;
+  Result<bool> is_sound(const Context& context, const Entry& entry);
+  bool conclude(const Entry& entry, const std::optional<std::string>& fault);
   Result<> take_lease();
   Result<> load_bases();
   Result<> store_contents();
@@ -49,7 +62,6 @@ class Saver {
   void finish_tree();
   Result<> put_manifest(const std::vector<PackRef>& packs);
   Result<> publish_all();
-  void clear_refusals();
   void remember_files(const Ingest* ingest);
   void describe_result();
 
@@ -65,6 +77,8 @@ class Saver {
 
   std::vector<Destination> destinations_;
   std::vector<Entry> base_entries_;
+  Soundness soundness_;
+  std::map<RandomId, bool> sound_;  // by entry's nonce: what was found so far
   Scan scan_;
   StatCache known_;
   bool record_stats_ = false;
@@ -97,7 +111,8 @@ Result<SaveReport> Saver::run() {
     }
     scan_.tree.contents = unplaced.contents();
     finish_tree();
-    if (nothing_to_publish()) {
+    THAW_ASSIGN(const bool nothing, nothing_to_publish());
+    if (nothing) {
       remember_files(nullptr);
       describe_result();
       return report_;
@@ -112,7 +127,7 @@ Result<SaveReport> Saver::run() {
   }();
   // The lease goes whatever happened, also when the context is over: under a short one of its own.
   const Context root;  // outlives its child
-  const Context farewell = root.within(std::chrono::seconds(2));
+  const Context farewell = root.within(farewell_time(context_));
   if (lease_) lease_->give_back(farewell, store_);
   if (!done) return std::move(done).error();
   describe_result();
@@ -159,6 +174,22 @@ Result<> Saver::scan() {
   THAW_ASSIGN(scan_, scan_tree(context_, request_.path, options));
   report_.sockets_skipped = scan_.sockets_skipped;
   report_.skipped = scan_.skipped;
+  return refuse_what_is_too_large();
+}
+
+Result<> Saver::refuse_what_is_too_large() const {
+  uint64_t bytes = 0;
+  for (uint32_t i = 0; i < scan_.tree.nodes.size(); ++i) {
+    if (!is_own_file(scan_.tree.nodes[i])) continue;
+    const uint64_t size = scan_.stats[i].size_bytes;
+    if (size <= limits::kLeafBytes) continue;
+    bytes += std::min(size, limits::kSavedLargeBytes + 1);
+    if (bytes <= limits::kSavedLargeBytes) continue;
+    return Error(Code::exhausted,
+                 fmt::format("{} makes files of more than 1 MiB hold more than {} together, holes "
+                             "included: more than one save takes",
+                             scan_.tree.path(i), human_size(limits::kSavedLargeBytes)));
+  }
   return {};
 }
 
@@ -200,11 +231,9 @@ Result<bool> Saver::refused() {
     if (destination.newest) newest = destination.newest->totals;
     if (!request_.policy.judge(totals, newest, 0)) continue;
     const uint64_t number = destination.newest ? destination.newest->generation : 0;
-    const std::string prefix = refusal_prefix(destination.key, number);
     uint64_t refusals = 0;
     if (destination.newest) {
-      THAW_ASSIGN(const ListPage page, store_.list(context_, prefix, {}));
-      refusals = page.objects.size();
+      THAW_ASSIGN(refusals, count_refusals(context_, store_, destination.key, number));
     }
     const auto verdict = request_.policy.judge(totals, newest, refusals);
     if (!verdict) continue;
@@ -215,9 +244,7 @@ Result<bool> Saver::refused() {
       const Refusal refusal{destination.key.text(), number,
                             *verdict == Refused::empty ? "empty" : "shrunken", totals.bytes,
                             system_clock().now().ns};
-      THAW_ASSIGN(const Buffer bytes, encode_refusal(refusal));
-      THAW_ASSIGN(const ObjectKey object, ObjectKey::parse(prefix + RandomId::fresh().hex()));
-      const auto noted = store_.put(context_, object, bytes, PutMode::create);
+      const auto noted = note_refusal(context_, store_, refusal, refusals);
       if (!noted) log::warn("a refusal was not counted: {}", noted.error().text());
     }
     return true;
@@ -225,22 +252,69 @@ Result<bool> Saver::refused() {
   return false;
 }
 
-// Sets which destinations have this tree already. Precondition: finish_tree() ran.
-bool Saver::nothing_to_publish() {
-  bool nothing = true;
+bool Saver::equals_newest(const Destination& destination) const {
+  const auto& newest = destination.newest;
+  if (!newest) return false;
+  return request_.unchanged_by == UnchangedBy::all ? newest->ids.snapshot == entry_.ids.snapshot
+                                                   : newest->ids.content == entry_.ids.content;
+}
+
+// Sets which destinations have this tree already, whole. Precondition: finish_tree() ran.
+Result<bool> Saver::nothing_to_publish() {
+  const bool all_equal =
+      std::all_of(destinations_.begin(), destinations_.end(),
+                  [&](const Destination& destination) { return equals_newest(destination); });
   for (Destination& destination : destinations_) {
-    const auto& newest = destination.newest;
-    const bool equal = newest && (request_.unchanged_by == UnchangedBy::all
-                                      ? newest->ids.snapshot == entry_.ids.snapshot
-                                      : newest->ids.content == entry_.ids.content);
-    destination.publish = !equal;
-    destination.generation = newest ? newest->generation : 0;
-    nothing = nothing && equal;
+    destination.generation = destination.newest ? destination.newest->generation : 0;
+    destination.publish = !equals_newest(destination);
   }
-  if (!nothing) return false;
+  // Each question is a round trip where the store is far: both are asked at once.
+  THAW_CHECK(parallel_for(context_, 2, all_equal ? 2 : 1,
+                          [&](const Context& inner, unsigned, size_t question) -> Result<> {
+                            if (question == 1) {
+                              for (Destination& each : destinations_)
+                                each.refusals =
+                                    has_refusals(inner, store_, each.key, each.generation);
+                              return {};
+                            }
+                            for (Destination& destination : destinations_) {
+                              if (!equals_newest(destination)) continue;
+                              THAW_ASSIGN(const bool sound, is_sound(inner, *destination.newest));
+                              destination.publish = !sound;
+                            }
+                            return {};
+                          }));
+  for (const Destination& destination : destinations_) {
+    if (destination.publish) return false;
+  }
+  for (const Destination& destination : destinations_) {
+    if (destination.refusals)
+      clear_refusals(context_, store_, destination.key, destination.generation);
+    if (destination.newest->labels != request_.labels) report_.labels_dropped = true;
+  }
+  if (request_.labels.empty()) report_.labels_dropped = false;
   report_.outcome = SaveOutcome::unchanged;
   report_.stored_bytes = destinations_.front().newest->stored_bytes;
   return true;
+}
+
+// Whether all that the entry's snapshot needs is in the store, as far as that is cheap to tell.
+Result<bool> Saver::is_sound(const Context& context, const Entry& entry) {
+  const auto known = sound_.find(entry.nonce);
+  if (known != sound_.end()) return known->second;
+  THAW_ASSIGN(const auto fault, soundness_.fault_of(context, entry));
+  return conclude(entry, fault);
+}
+
+// Remembers whether there is a fault, and says so.
+bool Saver::conclude(const Entry& entry, const std::optional<std::string>& fault) {
+  sound_[entry.nonce] = !fault;
+  if (fault) {
+    log::warn(
+        "{}@{} is broken, so it is no base for this save and an equal tree is stored anew: {}",
+        entry.key, entry.generation, *fault);
+  }
+  return !fault;
 }
 
 Result<> Saver::take_lease() {
@@ -265,24 +339,34 @@ Result<> Saver::load_bases() {
   for (const Entry& entry : base_entries_) {
     THAW_ASSIGN(const Key key, Key::parse(entry.key));
     auto again = find_generation(context_, store_, key, entry.generation);
-    if (again && !*again) continue;
+    if (again && !*again) {
+      sound_[entry.nonce] = false;
+      continue;
+    }
+    const auto known = sound_.find(entry.nonce);
+    if (known != sound_.end() && !known->second) continue;
+    if (soundness_.is_damaged(entry)) {
+      conclude(entry, "its manifest is damaged");
+      continue;
+    }
     auto manifest =
         again ? load_manifest(context_, store_, entry) : Result<Manifest>(std::move(again).error());
+    std::optional<std::string> fault;
     if (manifest) {
-      bases_.emplace_back(*std::move(manifest));
+      THAW_ASSIGN(fault, soundness_.fault_of(context_, manifest->layout.packs));
     } else if (manifest.error().code() == Code::corrupt) {
-      log::warn("{}@{} is no base for this save: {}", entry.key, entry.generation,
-                manifest.error().text());
+      fault = manifest.error().text();
     } else {
       return std::move(manifest).error();
     }
+    if (conclude(entry, fault)) bases_.emplace_back(*std::move(manifest));
   }
   return {};
 }
 
 Result<> Saver::store_contents() {
   layout_.emplace(bases_);
-  PackWriter packs(context_, store_);
+  PackWriter packs(context_, store_, transfer_limits(request_.distance).uploads);
   auto stored = store_into(packs);
   if (!stored) packs.abandon();
   return stored;
@@ -316,7 +400,8 @@ Result<> Saver::store_into(PackWriter& packs) {
   scan_.tree.contents = layout_->contents();
   finish_tree();
   report_.files_read = ingest.files_read();
-  if (nothing_to_publish()) {
+  THAW_ASSIGN(const bool nothing, nothing_to_publish());
+  if (nothing) {
     remember_files(&ingest);
     return {};
   }
@@ -447,23 +532,11 @@ Result<> Saver::publish_all() {
     }
     return Error(Code::busy, "the save took longer than its lease, and was retracted: save again");
   }
-  clear_refusals();
-  return {};
-}
-
-// Refusals of the generation that is no longer the newest mean nothing any more. Best-effort.
-void Saver::clear_refusals() {
-  for (const Destination& destination : destinations_) {
-    if (!destination.publish || !destination.newest) continue;
-    const auto page =
-        store_.list(context_, refusal_prefix(destination.key, destination.newest->generation), {});
-    std::vector<ObjectKey> names;
-    if (page)
-      for (const Listed& listed : page->objects) names.push_back(listed.key);
-    if (names.empty()) continue;
-    const auto removed = store_.remove(context_, names);
-    if (!removed) log::info("old refusals stay: {}", removed.error().text());
+  for (const Destination* destination : published) {
+    if (destination->newest)
+      clear_refusals(context_, store_, destination->key, destination->newest->generation);
   }
+  return {};
 }
 
 void Saver::remember_files(const Ingest* ingest) {

@@ -11,6 +11,7 @@
 #include "object/store.h"
 #include "snapshot/policy.h"
 #include "snapshot/progress.h"
+#include "snapshot/transfer.h"
 
 namespace thaw {
 
@@ -32,8 +33,10 @@ struct SaveRequest {
   UnchangedBy unchanged_by = UnchangedBy::all;
   Policy policy{};
   std::optional<std::string> stat_cache_dir{};  // empty: every file is read
+  std::optional<std::string> damage_dir{};      // of KnownDamage: what counts as missing
   int compression_level = 3;
   unsigned threads = 1;
+  StoreDistance distance = StoreDistance::local;
 };
 
 enum class SaveOutcome { saved, unchanged, refused_empty, refused_shrunken };
@@ -54,12 +57,15 @@ struct SaveReport {
   uint64_t sockets_skipped = 0;
   uint64_t vanished = 0;               // were listed, and gone when they were to be read
   std::vector<std::string> skipped{};  // those of SaveRequest::skip that were met
+  bool labels_dropped = false;         // unchanged, and its labels are not the request's
 };
 
 // Publishes at most once per key and only when everything is durable; a failure or a crash leaves
 // nothing visible. Errors: not_found (no such directory), busy (a file changed at each of three
 // readings; the message names it), denied, exhausted, and what the store answers.
-// A refusal by Policy is an outcome, not an error. `progress` may be null.
+// A refusal by Policy is an outcome, not an error. A generation whose manifest or packs are missing
+// or known to be damaged is no base and is published anew, as docs/semantics.md says. `progress`
+// may be null.
 Result<SaveReport> save(const Context& context, ObjectStore& store, const SaveRequest& request,
                         Progress* progress);
 

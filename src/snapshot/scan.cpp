@@ -37,6 +37,7 @@ struct Child {
 
 struct Listing {
   std::string path;  // below the root
+  bool gone = false;
   XattrSet xattrs;
   std::vector<Child> children;  // by name
 };
@@ -132,9 +133,7 @@ class Scanner {
   Result<> list(Listing& folder) {
     const std::string name = name_of(folder);
     auto opened = open_beneath(root_, folder.path, O_RDONLY | O_DIRECTORY);
-    // It was there when its parent was listed: gone since, or replaced by something else.
-    if (!opened && opened.error().code() == Code::not_found && !folder.path.empty()) return {};
-    if (!opened) return std::move(opened).within("scan " + name).error();
+    if (!opened) return not_as_listed(folder, std::move(opened).error()).within("scan " + name);
     const int fd = opened->get();
     THAW_ASSIGN(folder.xattrs, read_xattrs(fd, name));
     THAW_ASSIGN(DirectoryStream stream, DirectoryStream::open(*std::move(opened), name));
@@ -149,6 +148,20 @@ class Scanner {
     return {};
   }
 
+  // It was a folder when its parent was listed: gone since, or something else, or a folder above it
+  // is.
+  Result<> not_as_listed(Listing& folder, Error error) const {
+    const bool may_have_changed = error.code() == Code::not_found || error.code() == Code::invalid;
+    if (!may_have_changed || folder.path.empty()) return error;
+    folder.gone = is_gone(root_, folder.path);
+    if (folder.gone) return {};
+    return changed(folder.path);
+  }
+
+  Error changed(const std::string& path) const {
+    return {Code::busy, root_name_ + "/" + path + " became something else while it was listed"};
+  }
+
   Result<> add(Listing& folder, int fd, const char* name) {
     const std::string path = folder.path.empty() ? name : folder.path + "/" + name;
     if (options_.exclude.match(path)) return {};
@@ -158,7 +171,7 @@ class Scanner {
       if (errno == ENOENT) return {};
       return errno_error(errno, "stat " + root_name_ + "/" + path);
     }
-    if (S_ISSOCK(child.status.st_mode)) {
+    if (S_ISSOCK(child.status.st_mode) && options_.sockets == Sockets::counted) {
       const std::lock_guard lock(mutex_);
       ++sockets;
       return {};
@@ -173,7 +186,9 @@ class Scanner {
       child.listing = std::make_unique<Listing>();
       child.listing->path = path;
     } else if (!S_ISREG(child.status.st_mode)) {
-      THAW_CHECK(read_special(fd, path, child));
+      auto read = read_special(fd, path, child);
+      if (!read && read.error().code() == Code::not_found) return {};
+      if (!read) return read;
     }
     folder.children.push_back(std::move(child));
     return {};
@@ -183,6 +198,7 @@ class Scanner {
     if (S_ISLNK(child.status.st_mode)) {
       char target[limits::kLinkTargetBytes + 1];
       const ssize_t n = ::readlinkat(fd, child.name.c_str(), target, sizeof target);
+      if (n < 0 && errno == EINVAL) return changed(path);
       if (n <= 0) return errno_error(n == 0 ? EINVAL : errno, "read link " + path);
       if (static_cast<size_t>(n) > limits::kLinkTargetBytes) {
         return Error(Code::exhausted, path + " is a link of more than 4,095 bytes");
@@ -245,6 +261,7 @@ class Assembler {
         return Error(Code::exhausted,
                      fmt::format("more than {} names in one tree", limits::kNodes));
       }
+      if (child.listing != nullptr && child.listing->gone) continue;
       if (child.listing != nullptr) {
         const uint32_t index = append(parent, child.name, child.status, child.listing->xattrs);
         THAW_CHECK(descend(index, *child.listing, depth + 1));
@@ -293,11 +310,30 @@ class Assembler {
 }  // namespace
 
 int64_t timestamp_ns(const struct timespec& time) {
-  // What 64 bits of nanoseconds cannot hold (before 1678, after 2261) becomes the nearest that they
-  // can.
-  constexpr int64_t kMostSeconds = INT64_MAX / 1'000'000'000 - 1;
-  return std::clamp(int64_t{time.tv_sec}, -kMostSeconds, kMostSeconds) * 1'000'000'000 +
-         time.tv_nsec;
+  constexpr int64_t kSecond = 1'000'000'000;
+  int64_t seconds = time.tv_sec;
+  int64_t rest = time.tv_nsec;
+  // Towards zero: only so does each step fit where the sum does.
+  if (seconds < 0 && rest > 0) {
+    ++seconds;
+    rest -= kSecond;
+  }
+  int64_t sum = 0;
+  const bool fits =
+      !__builtin_mul_overflow(seconds, kSecond, &sum) && !__builtin_add_overflow(sum, rest, &sum);
+  if (fits) return sum;
+  return time.tv_sec < 0 ? INT64_MIN : INT64_MAX;
+}
+
+struct timespec timespec_of(int64_t time_ns) {
+  struct timespec time {};
+  time.tv_sec = time_ns / 1'000'000'000;
+  time.tv_nsec = time_ns % 1'000'000'000;
+  if (time.tv_nsec < 0) {
+    time.tv_nsec += 1'000'000'000;
+    --time.tv_sec;
+  }
+  return time;
 }
 
 FileStat file_stat_of(const struct stat& status) {
@@ -311,7 +347,9 @@ FileStat file_stat_of(const struct stat& status) {
   return stat;
 }
 
-Result<Scan> scan_tree(const Context& context, const std::string& path,
+namespace {
+
+Result<Scan> scan_once(const Context& context, const std::string& path,
                        const ScanOptions& options) {
   Scan scan;
   // The path itself may be a link, as people's working directories often are; nothing below it is.
@@ -325,6 +363,18 @@ Result<Scan> scan_tree(const Context& context, const std::string& path,
   scan.sockets_skipped = scanner.sockets;
   scan.skipped = std::move(scanner.skipped);
   return scan;
+}
+
+}  // namespace
+
+Result<Scan> scan_tree(const Context& context, const std::string& path,
+                       const ScanOptions& options) {
+  constexpr int kAttempts = 3;
+  for (int attempt = 1;; ++attempt) {
+    auto scan = scan_once(context, path, options);
+    const bool again = !scan && scan.error().code() == Code::busy && attempt < kAttempts;
+    if (!again) return scan;
+  }
 }
 
 }  // namespace thaw

@@ -26,11 +26,20 @@ struct FileStat {
   }
 };
 FileStat file_stat_of(const struct stat& status);
+// What 64 bits of nanoseconds cannot hold (before 1677, after 2262) becomes the nearest that they
+// can.
 int64_t timestamp_ns(const struct timespec& time);
+struct timespec timespec_of(int64_t time_ns);
+
+enum class Sockets {
+  counted,  // for a snapshot, which cannot hold them
+  listed,   // as nodes: for changing what is there
+};
 
 struct ScanOptions {
   Globs exclude;
   std::vector<std::string> skip;  // folders, by path, that are left out wherever they are met
+  Sockets sockets = Sockets::counted;
   unsigned threads = 1;
 };
 
@@ -43,7 +52,9 @@ struct Scan {
 };
 
 // Lists the directory `path` and all below it, in parallel. What vanishes meanwhile is not in the
-// tree. Errors name the path: not_found, denied, invalid (not a directory), exhausted (a cap).
+// tree. Where a name becomes something else between two looks at it all is listed again, three
+// times in all. Errors name the path: not_found, denied, invalid (not a directory), exhausted (a
+// cap), busy (a name that was something else each time).
 Result<Scan> scan_tree(const Context& context, const std::string& path, const ScanOptions& options);
 
 }  // namespace thaw

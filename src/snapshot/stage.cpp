@@ -17,6 +17,7 @@
 
 #include "base/log.h"
 #include "base/random.h"
+#include "snapshot/mounts.h"
 
 namespace thaw {
 namespace {
@@ -39,29 +40,40 @@ Result<std::vector<std::string>> names_in(int folder, const std::string& what) {
   }
 }
 
-// Opens a folder to empty it, even one whose mode forbids that to its owner.
-Result<UniqueFd> open_to_empty(int folder, const std::string& name) {
-  auto opened = open_at(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-  if (opened || opened.error().code() != Code::denied) return opened;
-  if (::fchmodat(folder, name.c_str(), 0700, 0) != 0) return opened;
-  return open_at(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+bool vanished(int error) { return error == ENOENT; }
+
+Error is_mounted(const std::string& name) {
+  return {Code::busy, name + " is a mount point: it is not removed"};
 }
 
-bool vanished(int error) { return error == ENOENT; }
+// Opens a folder to empty it, even one whose mode forbids that to its owner; never one that lies
+// beyond a mount, which it does not touch.
+Result<UniqueFd> open_to_empty(int folder, const std::string& name, dev_t device) {
+  constexpr int kFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
+  auto opened = open_at(folder, name, kFlags);
+  if (!opened && opened.error().code() == Code::denied) {
+    THAW_ASSIGN(const bool mounted, is_mount_root(folder, name, device));
+    if (mounted) return is_mounted(name);
+    if (::fchmodat(folder, name.c_str(), 0700, 0) != 0) return opened;
+    opened = open_at(folder, name, kFlags);
+  }
+  if (!opened) return opened;
+  struct stat status {};
+  if (::fstat(opened->get(), &status) != 0) return errno_error(errno, "stat " + name);
+  THAW_ASSIGN(const bool mounted, is_mount_root(opened->get(), "", device));
+  if (mounted || status.st_dev != device) return is_mounted(name);
+  if ((status.st_mode & 0700) != 0700) ::fchmod(opened->get(), 0700);
+  return opened;
+}
 
 Result<> remove_entry(const Context& context, int folder, const std::string& name, dev_t device,
                       int depth);
 
 Result<> empty_folder(const Context& context, int folder, const std::string& name, dev_t device,
                       int depth) {
-  auto opened = open_to_empty(folder, name);
+  auto opened = open_to_empty(folder, name, device);
   if (!opened && opened.error().code() == Code::not_found) return {};
   if (!opened) return std::move(opened).error();
-  struct stat status {};
-  if (::fstat(opened->get(), &status) != 0) return errno_error(errno, "stat " + name);
-  if (status.st_dev != device)
-    return Error(Code::busy, name + " is a mount point: it is not removed");
-  if ((status.st_mode & 0700) != 0700) ::fchmod(opened->get(), 0700);
   THAW_ASSIGN(const auto names, names_in(opened->get(), name));
   for (const std::string& each : names) {
     THAW_CHECK(remove_entry(context, opened->get(), each, device, depth + 1));
@@ -69,12 +81,21 @@ Result<> empty_folder(const Context& context, int folder, const std::string& nam
   return {};
 }
 
+// `device` is the folder's: nothing below a mount is removed, nor on another filesystem.
 Result<> remove_entry(const Context& context, int folder, const std::string& name, dev_t device,
                       int depth) {
-  if (::unlinkat(folder, name.c_str(), 0) == 0 || vanished(errno)) return {};
-  if (errno != EISDIR && errno != EPERM && errno != EBUSY)
-    return errno_error(errno, "remove " + name);
+  // A folder may hold names for many seconds.
   THAW_CHECK(context.alive());
+  if (::unlinkat(folder, name.c_str(), 0) == 0 || vanished(errno)) return {};
+  const int refusal = errno;
+  // The latter two may mean a file, too: an immutable one, or one that something is mounted on.
+  if (refusal != EISDIR && refusal != EPERM && refusal != EBUSY)
+    return errno_error(refusal, "remove " + name);
+  struct stat status {};
+  if (refusal != EISDIR && ::fstatat(folder, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+      !S_ISDIR(status.st_mode)) {
+    return errno_error(refusal, "remove " + name);
+  }
   constexpr int kDeepest = 4096;  // each level holds a descriptor
   if (depth > kDeepest) return Error(Code::exhausted, "a tree too deep to remove");
   THAW_CHECK(empty_folder(context, folder, name, device, depth));
@@ -86,10 +107,7 @@ Result<> remove_entry(const Context& context, int folder, const std::string& nam
 
 Result<> remove_tree(const Context& context, int folder, const std::string& name) {
   struct stat status {};
-  if (::fstatat(folder, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
-    if (vanished(errno)) return {};
-    return errno_error(errno, "stat " + name);
-  }
+  if (::fstat(folder, &status) != 0) return errno_error(errno, "stat the folder of " + name);
   return remove_entry(context, folder, name, status.st_dev, 0);
 }
 
@@ -117,7 +135,10 @@ Result<Stage> Stage::make(const Context& context, const std::string& place) {
   for (int attempt = 0; attempt < 10; ++attempt) {
     const std::string name = kStagePrefix + RandomId::fresh().hex();
     if (::mkdirat(stage.place_.get(), name.c_str(), 0700) != 0) {
-      return errno_error(errno, "create a staging folder in " + place);
+      const Error error = errno_error(errno, "create a staging folder in " + place);
+      // The folder is there, and takes no new names: /proc.
+      if (error.code() == Code::not_found) return Error(Code::denied, error.message());
+      return error;
     }
     auto fd = open_at(stage.place_.get(), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
     if (!fd) continue;
@@ -156,16 +177,11 @@ Stage::~Stage() {
 
 namespace {
 
-// A bind mount has its parent's device number: newer kernels (5.8) tell it by an attribute.
-Result<bool> is_mount_point(const TargetPlace& place, dev_t device) {
-  struct statx extended {};
-  const bool told =
-      ::statx(AT_FDCWD, place.path.c_str(), AT_SYMLINK_NOFOLLOW, STATX_TYPE, &extended) == 0 &&
-      (extended.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) != 0;
-  if (told) return (extended.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+Result<bool> is_mount_point(const TargetPlace& place) {
   struct stat parent {};
   if (::stat(place.parent.c_str(), &parent) != 0) return errno_error(errno, "stat " + place.parent);
-  return place.path == "/" || parent.st_dev != device;
+  if (place.path == "/") return true;
+  return is_mount_root(AT_FDCWD, place.path, parent.st_dev);
 }
 
 }  // namespace
@@ -206,7 +222,7 @@ Result<TargetPlace> locate_target(const std::string& target) {
   const size_t slash = place.path.rfind('/');
   place.name = place.path.substr(slash + 1);
   place.parent = slash == 0 ? "/" : place.path.substr(0, slash);
-  THAW_ASSIGN(place.is_mount_point, is_mount_point(place, status.st_dev));
+  THAW_ASSIGN(place.is_mount_point, is_mount_point(place));
   return place;
 }
 

@@ -10,6 +10,7 @@
 #include <climits>
 #include <memory>
 #include <numeric>
+#include <utility>
 
 #include "base/beneath.h"
 #include "base/task_group.h"
@@ -19,8 +20,6 @@
 namespace thaw {
 namespace {
 
-// Fetched and not yet decoded. Decoders add a chunk each.
-constexpr uint64_t kFetchBudgetBytes = 48 * 1024 * 1024;
 // Folders and special files are handed to threads in runs of this many.
 constexpr size_t kRunNodes = 512;
 
@@ -66,7 +65,7 @@ TreeWriter::TreeWriter(const Manifest& manifest, int folder, Naming naming, Writ
     : manifest_(manifest),
       folder_(folder),
       naming_(naming),
-      options_(options),
+      options_(std::move(options)),
       umask_(read_umask()) {}
 
 std::string TreeWriter::name_of(uint32_t number) const {
@@ -118,8 +117,9 @@ Result<WriteTotals> TreeWriter::write(const Context& context, ObjectStore& store
   const FetchPlan plan(manifest_, wanted);
   plan_ = &plan;
   THAW_CHECK(make_folders(context, nodes));
-  ByteBudget budget(kFetchBudgetBytes);
-  THAW_CHECK(fetch_chunks(context, store, manifest_, plan, budget, options_.threads,
+  const KnownDamage damage(options_.damage_dir);
+  THAW_CHECK(fetch_chunks(context, store, manifest_, plan, transfer_limits(options_.distance),
+                          options_.threads, damage,
                           [this](const Context& inner, uint32_t chunk, Bytes content) {
                             return write_chunk(inner, chunk, content);
                           }));
@@ -135,20 +135,20 @@ Result<> TreeWriter::make_folders(const Context& context, const std::vector<uint
   const Tree& tree = manifest_.tree;
   for (uint32_t i = 1; i < tree.nodes.size(); ++i) {
     if (nodes[i] == 0 || !tree.nodes[i].is_dir()) continue;
+    THAW_CHECK(context.alive());
     const std::string name = name_of(i);
     THAW_ASSIGN(const At at, At::of(folder_, name));
     // Its own mode comes last: it may forbid what is yet to be written into it.
     if (::mkdirat(at.fd(), at.name(), 0700) != 0) return errno_error(errno, "create " + name);
-    if (i % 1024 == 0) THAW_CHECK(context.alive());
   }
   return {};
 }
 
 Result<> TreeWriter::write_chunk(const Context& context, uint32_t chunk, Bytes content) {
-  THAW_CHECK(context.alive());
   for (const ChunkUse& use : plan_->uses(chunk)) {
     const Bytes bytes = content.subspan(use.extent.chunk_offset, use.extent.length);
     for (uint32_t k = node_begin_[use.content]; k < node_begin_[use.content + 1]; ++k) {
+      THAW_CHECK(context.alive());  // one chunk may make up a hundred thousand small files
       const uint32_t node = nodes_of_content_[k];
       if (pending_[use.content] == nullptr) {
         THAW_CHECK(write_small(node, bytes));
@@ -224,6 +224,7 @@ Result<> TreeWriter::make_empty_and_special(const Context& context,
     if (nodes[i] == 0) continue;
     const Node& node = tree.nodes[i];
     if (node.is_link() || node.is_dir()) continue;
+    THAW_CHECK(context.alive());
     if (!node.is_file()) {
       THAW_CHECK(make_special(i));
     } else if (manifest_.layout.extents_of(node.payload).empty()) {
@@ -241,7 +242,6 @@ Result<> TreeWriter::make_empty_and_special(const Context& context,
         return errno_error(errno, "extend " + name);
       THAW_CHECK(finish_file(i, fd.get(), false));
     }
-    if (i % 1024 == 0) THAW_CHECK(context.alive());
   }
   return {};
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,8 +13,10 @@
 #include "format/manifest.h"
 #include "object/store.h"
 #include "snapshot/fetch_plan.h"
+#include "snapshot/known_damage.h"
 #include "snapshot/progress.h"
 #include "snapshot/stat_cache.h"
+#include "snapshot/transfer.h"
 
 namespace thaw {
 
@@ -22,7 +25,9 @@ struct WriteOptions {
   bool xattrs = true;
   bool record_stats = false;
   unsigned threads = 1;
+  StoreDistance distance = StoreDistance::local;
   Progress* progress = nullptr;
+  std::optional<std::string> damage_dir{};
 };
 
 struct WriteTotals {

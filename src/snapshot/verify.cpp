@@ -8,6 +8,7 @@
 #include "base/task_group.h"
 #include "format/pack.h"
 #include "snapshot/catalog.h"
+#include "snapshot/known_damage.h"
 #include "snapshot/query.h"
 
 namespace thaw {
@@ -23,8 +24,9 @@ struct PackUse {
 
 class Verifier {
  public:
-  Verifier(const Context& context, ObjectStore& store, unsigned threads, Progress* progress)
-      : context_(context), store_(store), threads_(threads), progress_(progress) {}
+  Verifier(const Context& context, ObjectStore& store, unsigned threads, const KnownDamage& damage,
+           Progress* progress)
+      : context_(context), store_(store), threads_(threads), damage_(damage), progress_(progress) {}
 
   Result<VerifyReport> run(const std::optional<KeyRef>& ref) {
     THAW_ASSIGN(const bool there, check_store(context_, store_));
@@ -77,6 +79,7 @@ class Verifier {
     if (!manifest && manifest.error().code() != Code::corrupt) return std::move(manifest).error();
     if (!manifest) {
       fault(object, manifest.error().text());
+      if (at != nullptr) damage_.remember(at->id);
       return {};
     }
     if (ids_of(manifest->tree) != entry.ids)
@@ -113,35 +116,42 @@ class Verifier {
                         });
   }
 
+  using Faults = std::vector<std::string>;
+
   Result<> check_pack(const Context& context, const RandomId& id, const PackUse& use) {
-    const ObjectKey object = pack_object(id);
-    auto got = store_.get(context, object, ByteRange::whole(), Freshness::origin);
-    if (!got && got.error().code() == Code::not_found) {
-      fault(object.text(), "is missing");
-      return {};
+    THAW_ASSIGN(Faults faults, faults_of(context, id, use));
+    // It may have been damaged on the way here.
+    if (!faults.empty()) {
+      THAW_ASSIGN(faults, faults_of(context, id, use));
     }
+    for (const std::string& what : faults) fault(pack_object(id).text(), what);
+    if (!faults.empty()) damage_.remember(id);
+    if (progress_ != nullptr) {
+      progress_->bytes_done += use.size_bytes;
+      ++progress_->files_done;
+    }
+    return {};
+  }
+
+  Result<Faults> faults_of(const Context& context, const RandomId& id, const PackUse& use) {
+    auto got = store_.get(context, pack_object(id), ByteRange::whole(), Freshness::origin);
+    if (!got && got.error().code() == Code::not_found) return Faults{"is missing"};
     if (!got) return std::move(got).error();
     {
       const std::lock_guard lock(mutex_);
       report_.bytes += got->bytes.size();
     }
-    if (progress_ != nullptr) {
-      progress_->bytes_done += got->bytes.size();
-      ++progress_->files_done;
-    }
     const auto frames = parse_pack(got->bytes.view());
-    if (!frames) {
-      fault(object.text(), frames.error().text());
-      return {};
-    }
+    if (!frames) return Faults{frames.error().text()};
+    Faults faults;
     if (got->bytes.size() != use.size_bytes)
-      fault(object.text(), "is not as long as its manifest says");
-    check_frames(object.text(), got->bytes.view(), *frames, use);
-    return {};
+      faults.emplace_back("is not as long as its manifest says");
+    check_frames(got->bytes.view(), *frames, use, faults);
+    return faults;
   }
 
-  void check_frames(const std::string& object, Bytes bytes, const std::vector<PackFrame>& frames,
-                    const PackUse& use) {
+  static void check_frames(Bytes bytes, const std::vector<PackFrame>& frames, const PackUse& use,
+                           Faults& faults) {
     FrameDecoder decoder;
     std::set<uint32_t> seen;
     for (const PackFrame& frame : frames) {
@@ -153,19 +163,19 @@ class Verifier {
       if (record.digest != chunk.digest || record.stored_bytes != chunk.stored_bytes ||
           record.content_bytes != chunk.content_bytes || record.codec != chunk.codec ||
           record.kind != chunk.kind) {
-        fault(object, "its footer and the manifest disagree");
+        faults.emplace_back("its footer and the manifest disagree");
         continue;
       }
       const auto content = decoder.decode(
           chunk.codec, bytes.subspan(frame.offset, chunk.stored_bytes), chunk.content_bytes);
       if (!content) {
-        fault(object, content.error().text());
+        faults.push_back(content.error().text());
       } else if (!matches(*content, chunk, use)) {
-        fault(object, "a chunk does not match its digest");
+        faults.emplace_back("a chunk does not match its digest");
       }
     }
     if (seen.size() != use.chunks.size())
-      fault(object, "it lacks frames that the manifest places in it");
+      faults.emplace_back("it lacks frames that the manifest places in it");
   }
 
   static bool matches(Bytes content, const ChunkPlace& chunk, const PackUse& use) {
@@ -183,6 +193,7 @@ class Verifier {
   const Context& context_;
   ObjectStore& store_;
   const unsigned threads_;
+  const KnownDamage& damage_;
   Progress* const progress_;
   std::map<RandomId, PackUse> packs_;
   std::mutex mutex_;
@@ -193,8 +204,8 @@ class Verifier {
 
 Result<VerifyReport> verify(const Context& context, ObjectStore& store,
                             const std::optional<KeyRef>& ref, unsigned threads,
-                            Progress* progress) {
-  return Verifier(context, store, threads, progress).run(ref);
+                            const KnownDamage& damage, Progress* progress) {
+  return Verifier(context, store, threads, damage, progress).run(ref);
 }
 
 }  // namespace thaw

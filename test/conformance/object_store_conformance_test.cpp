@@ -215,32 +215,33 @@ TEST_P(ObjectStoreTest, RemovesManyFoldersAtOnce) {
 }
 
 TEST_P(ObjectStoreTest, NamesAreBytes) {
-  const std::vector<std::string> odd = {"with space",
-                                        " ",
-                                        "tab\tnew\nline",
-                                        "back\\slash",
-                                        "per%cent%2Fslash",
-                                        "plus+and&?#",
-                                        "...",
-                                        ".hidden",
-                                        "..a",
-                                        "-rf",
-                                        "~",
-                                        "*",
-                                        "quote\"'",
-                                        "CASE",
-                                        "case",
-                                        "\x01\x7f",
-                                        "\x80\xff not UTF-8",
-                                        "caf\xc3\xa9",
-                                        "cafe\xcc\x81",
-                                        "a/.tmp",
-                                        ".tmp2",
-                                        "@/@",
-                                        std::string(255, 's'),
-                                        std::string(255, 'x') + "/" + std::string(255, 'y') + "/" +
-                                            std::string(255, 'z') + "/" + std::string(254, 'w') +
-                                            "/k"};
+  std::vector<std::string> odd = {"with space",
+                                  " ",
+                                  "tab\tnew\nline",
+                                  "back\\slash",
+                                  "per%cent%2Fslash",
+                                  "plus+and&?#",
+                                  "...",
+                                  ".hidden",
+                                  "..a",
+                                  "-rf",
+                                  "~",
+                                  "*",
+                                  "quote\"'",
+                                  "CASE",
+                                  "case",
+                                  "\x01\x7f",
+                                  "\x80\xff not UTF-8",
+                                  "caf\xc3\xa9",
+                                  "cafe\xcc\x81",
+                                  "a/.tmp",
+                                  ".tmp2",
+                                  "@/@",
+                                  std::string(255, 's'),
+                                  std::string(255, 'x') + "/" + std::string(255, 'y') + "/" +
+                                      std::string(255, 'z') + "/" + std::string(254, 'w') + "/k"};
+  for (std::string& name : odd) name = GetParam().fit(name);
+  std::erase_if(odd, [](const std::string& name) { return !GetParam().takes(name); });
   for (const std::string& name : odd) put(name, "text of " + name);
   for (const std::string& name : odd) EXPECT_EQ(text_of(name), "text of " + name);
   EXPECT_EQ(names().size(), odd.size());

@@ -66,11 +66,14 @@ TEST_P(StoreRaceTest, ReadersSeeTheOldOrTheNewNeverAMix) {
     }
     while (!done.load()) {
       const auto got = store().get(context_, key("x"), ByteRange::whole(), Freshness::any);
+      // RGW 16 answers 500 to a range of an object that is being replaced.
+      if (!got && GetParam().is_bucket && got.error().retryable()) continue;
       ASSERT_TRUE(got) << got.error().text();
       const std::string_view text = as_text(got->bytes.view());
       ASSERT_EQ(text.size(), got->info.size_bytes);
       ASSERT_EQ(text, text_at((text.size() - 50'000) / 777));
       const auto tail = store().get(context_, key("x"), ByteRange::last(10), Freshness::any);
+      if (!tail && GetParam().is_bucket && tail.error().retryable()) continue;
       ASSERT_TRUE(tail) << tail.error().text();
       ASSERT_EQ(tail->bytes.size(), 10U);
     }

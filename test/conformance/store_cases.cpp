@@ -2,8 +2,12 @@
 
 #include <cstdlib>
 #include <iostream>
+#include <optional>
 #include <random>
 
+#include "base/environment.h"
+#include "base/random.h"
+#include "format/utf8.h"
 #include "object/disk.h"
 #include "object/memory.h"
 #include "object/retrying.h"
@@ -11,7 +15,11 @@
 namespace thaw::test {
 namespace {
 
-OpenedStore open_memory() { return {nullptr, nullptr, nullptr, make_memory_store()}; }
+OpenedStore open_memory() {
+  OpenedStore opened;
+  opened.store = make_memory_store();
+  return opened;
+}
 
 OpenedStore open_disk(Durability durability) {
   OpenedStore opened;
@@ -50,10 +58,39 @@ OpenedStore with_transient_faults(OpenedStore opened) {
   return opened;
 }
 
+std::optional<std::string> variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? std::nullopt : std::optional<std::string>(value);
+}
+
+// A prefix of its own in the bucket that the environment names.
+OpenedStore open_bucket(s3::S3Options options = {}) {
+  options.bucket = variable("THAW_TEST_S3_BUCKET").value_or("");
+  options.endpoint = variable("THAW_TEST_S3_ENDPOINT").value_or("");
+  options.region = variable("THAW_TEST_S3_REGION").value_or("us-east-1");
+  options.prefix = "conformance/" + RandomId::fresh().hex();
+  s3::CredentialOptions named;
+  named.fixed = s3::Credentials{variable("THAW_TEST_S3_ACCESS_KEY").value_or(""),
+                                Secret(variable("THAW_TEST_S3_SECRET_KEY").value_or("")), Secret(),
+                                std::nullopt};
+  OpenedStore opened;
+  opened.http = s3::make_http_client({});
+  opened.credentials =
+      s3::credential_chain(named, process_environment(), *opened.http, system_clock());
+  opened.store = s3::make_s3_store(options, *opened.http, opened.credentials.get(), system_clock());
+  return opened;
+}
+
+OpenedStore open_bucket_without_checksums() {
+  s3::S3Options options;
+  options.checksums = false;
+  return open_bucket(options);
+}
+
 }  // namespace
 
 std::vector<StoreCase> store_cases() {
-  return {
+  std::vector<StoreCase> cases = {
       {"memory", open_memory},
       {"disk_full", [] { return open_disk(Durability::full); }, true},
       {"disk_none", [] { return open_disk(Durability::none); }, true},
@@ -63,6 +100,34 @@ std::vector<StoreCase> store_cases() {
        [] { return with_retries(with_meter(open_disk(Durability::none))); }, true},
       {"retrying_transient_faults", [] { return with_transient_faults(open_memory()); }},
   };
+  if (variable("THAW_TEST_S3_ENDPOINT")) {
+    cases.push_back({"s3", [] { return open_bucket(); }, false, true});
+    cases.push_back({"s3_without_checksums", open_bucket_without_checksums, false, true});
+    cases.push_back({"retrying_metered_s3", [] { return with_retries(with_meter(open_bucket())); },
+                     false, true});
+  }
+  return cases;
+}
+
+// Each byte as the code point of its number: the order of bytes stays.
+std::string StoreCase::fit(const std::string& plain) const {
+  if (!is_bucket) return plain;
+  std::string text;
+  for (const char c : plain) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x80) {
+      text += c;
+    } else {
+      text += static_cast<char>(0xc0 | byte >> 6U);
+      text += static_cast<char>(0x80 | (byte & 0x3fU));
+    }
+  }
+  return text;
+}
+
+bool StoreCase::takes(const std::string& text) const {
+  return !is_bucket ||
+         (is_utf8(text) && text.size() <= 900 && text.find('\0') == std::string::npos);
 }
 
 std::string name_of_case(const ::testing::TestParamInfo<StoreCase>& tested) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "object/metered.h"
+#include "object/s3/s3.h"
 #include "object/store.h"
 #include "support/faulty_store.h"
 #include "support/temp_dir.h"
@@ -21,6 +22,8 @@ struct OpenedStore {
   std::unique_ptr<TempDir> dir;
   std::unique_ptr<StoreMeter> meter;
   std::unique_ptr<Faults> faults;
+  std::unique_ptr<s3::HttpClient> http{};
+  std::unique_ptr<s3::Credentialing> credentials{};
   std::unique_ptr<ObjectStore> store;  // last: it goes first
 };
 
@@ -28,8 +31,17 @@ struct StoreCase {
   std::string name;
   std::function<OpenedStore()> open;
   bool is_tree = false;  // names are paths of files: no object lies below another
+  // Names are UTF-8 and share their 1,024 bytes with a prefix, times have no fractions everywhere,
+  // and a call may fail for a while without anybody's doing.
+  bool is_bucket = false;
+
+  // A name that this store can hold, in the same order among others.
+  std::string fit(const std::string& plain) const;
+  // Whether it takes such a prefix or name to start after.
+  bool takes(const std::string& text) const;
 };
 
+// In a bucket of a real S3 server too, where THAW_TEST_S3_ENDPOINT names one (test/support/rgw.py).
 std::vector<StoreCase> store_cases();
 std::string name_of_case(const ::testing::TestParamInfo<StoreCase>& tested);
 

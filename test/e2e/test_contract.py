@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import subprocess
+import time
 
 import pytest
 
@@ -29,7 +31,10 @@ def tree(work):
     ["ls", "--timeout", "-1s"], ["ls", "--store"], ["ls", "--store", ""], ["ls", "--store", "ftp://x/y"],
     ["ls", "--store", "file://host/x"], ["--unknown", "ls"], ["ls", "--unknown"], ["completion", "fish"],
     ["ls", "--config", "/does/not/exist.toml"], ["ls", "--config-json", "/does/not/exist.json"],
-    ["ls", "--config-json", "fd:99"]])
+    ["ls", "--config-json", "fd:99"], ["ls", "--threads", ""], ["save", "k", "a", "--exclude", ""], ["save", "k", "a", "--exclude", "["],
+    ["save", "k", "a", "--exclude", "a/[b/c]"], ["save", "k", "a", "--image", ""], ["save", "k", "a", "--exclude", "/"], ["--store=", "ls"],
+    ["ls", "--store", "a", "--store", "b"], ["--store", "a", "ls", "--store", "a"], ["ls", "--timeout", "1s", "--timeout", "2s"],
+    ["restore", "k", "a", "--mode", "sync", "--mode", "merge"], ["restore", "k", "a", "--", "--advisory"], ["ls", "--timeout", "1ns"]])
 def test_wrong_usage(thaw, words):
     answer = thaw.fails(2, *words)
     assert answer["reason"] == "invalid"
@@ -39,6 +44,18 @@ def test_wrong_usage(thaw, words):
     plain = thaw.fails(2, *words, json=False)
     assert plain.out == b"" and plain.err.startswith(b"thaw: ")
     assert not os.path.exists(thaw.store)
+
+
+@pytest.mark.parametrize("words, said", [
+    (["restore", "k", "o", "--", "--json"], 'one word too many: "--json"'), (["save", "--", "k", "d", "--json"], 'one word too many: "--json"'),
+    (["--store=", "ls"], "--store= has no value"), (["ls", "--store", "a", "--store", "b"], "--store is given more than once"),
+    (["restore", "k", "o", "--mode", "sync", "--mode", "merge"], "--mode is given more than once"), (["ls", "--timeout", "1ns"], "ms, s, m and h"),
+    (["save", "k", "a", "--exclude", "["], "--exclude: pattern"), (["ls", "--threads", ""], "--threads: the value is empty"),
+    (["ls", "--store", ""], "--store: the value is empty"), (["--", "lss"], 'did you mean "ls"')])
+def test_wrong_usage_is_explained(thaw, words, said):
+    assert said in thaw.fails(2, *words)["message"]
+    plain = thaw.fails(2, *words, json=False)  # nothing behind `--` is an option
+    assert plain.out == b"" and said.encode() in plain.err
 
 
 @pytest.mark.parametrize("key", ["/a", "a/", "a//b", ".", "..", "a/./b", "a/../b", "@", "a@b/c", "a\\b", "a\nb", "a\tb", "a\x7fb",
@@ -198,6 +215,42 @@ def test_ls_covers_whole_segments(thaw, tree):
     assert keys("build1") == ["build1/a"]
 
 
+def test_ls_lists_damage_per_key(thaw, tree):
+    for key in ("good", "huge", "broken", "last"):
+        thaw.save(key, tree)
+    os.truncate(fmt.entry_path(thaw.store, "huge", 1), 1 << 45)
+    with open(fmt.entry_path(thaw.store, "broken", 1), "ab") as file:
+        file.write(b"x")
+    answer = thaw.ok("ls")
+    listed = {each["key"]: "fault" in each for each in answer["keys"]}
+    assert listed == {"good": False, "huge": True, "broken": True, "last": False}
+
+
+def test_the_highest_number(thaw, tree):
+    thaw.save("k", tree)
+    last = (1 << 64) - 1
+    os.rename(fmt.entry_path(thaw.store, "k", 1), fmt.entry_path(thaw.store, "k", last))
+    answer = thaw.fails(4, "save", "k", tree)
+    assert answer["reason"] == "exhausted" and str(last) in answer["message"], answer
+
+
+def test_a_file_too_large_to_be_saved(thaw, work, tree):
+    with open(f"{tree}/sparse", "wb") as file:
+        os.truncate(file.fileno(), 1 << 50)
+    answer = thaw.fails(4, "save", "k", tree)
+    assert answer["reason"] == "exhausted" and "sparse" in answer["message"] and "TiB" in answer["message"], answer
+    assert answer["ms"] < 5000 and thaw.objects() == []
+
+
+def test_labels_of_an_unchanged_tree(thaw, tree):
+    thaw.save("k", tree, "--label", "commit=1")
+    answer = thaw.save("k", tree, "--label", "commit=2")
+    assert answer["reason"] == "unchanged" and "labels" in answer["hint"]
+    assert b"labels" in thaw.ok("save", "k", tree, "--label", "commit=2", json=False).err
+    assert "hint" not in thaw.save("k", tree, "--label", "commit=1").object
+    assert "hint" not in thaw.save("k", tree).object
+
+
 def test_diff(thaw, work, tree):
     thaw.save("k", tree)
     write(f"{tree}/added", b"new")
@@ -273,6 +326,7 @@ def test_advisory(thaw, work, tree):
         assert (answer.code, answer["ok"], answer["reason"]) == (0, False, "disabled"), answer
         answer = thaw.run(*words, env={"THAW_ADVISORY": "1"})
         assert (answer.code, answer["reason"]) == (0, "disabled"), answer
+        assert answer.err.count(b"warning") == answer.err.count(b"\n") == 1 and b"THAW_STORE" in answer.err, answer
     assert not os.path.exists(os.path.dirname(thaw.store))
     # Miss, refusal, failure: all 0, all said.
     answer = thaw.run("--advisory", "restore", "k", f"{work}/out", *named)
@@ -376,6 +430,82 @@ def test_output_that_cannot_be_written(thaw, tree):
     assert thaw.ok("inspect", "k")["generation"] == 1
 
 
+    advised = ["--advisory", "--store", thaw.store]
+    with open("/dev/full", "wb") as full:
+        assert thaw.start("save", "k", tree, *advised, stdout=full).wait(60) == 0
+        assert thaw.start("save", "k", *advised, stdout=full).wait(60) == 2
+
+
+@pytest.mark.asan
+@pytest.mark.parametrize("where", ["full", "pipe", "read only"])
+def test_errors_that_cannot_be_written(thaw, work, tree, where):
+    """What cannot be said changes no exit code."""
+    thaw.save("k", tree)
+    if where == "pipe":
+        reader, fd = os.pipe()
+        os.close(reader)
+    else:
+        fd = os.open("/dev/full" if where == "full" else "/dev/null", os.O_WRONLY if where == "full" else os.O_RDONLY)
+    for words, code in ((["nonsense"], 2), (["restore", "none", f"{work}/out"], 3), (["save", "k", f"{work}/missing"], 1),
+                        (["ls", "--stats", "-vv"], 0), (["save", "k", tree, "--label", "a=b"], 0), (["restore", "none", "x", "--advisory"], 0)):
+        for json_too in (True, False):
+            assert thaw.start(*words, stderr=fd, json=json_too).wait(60) == code, words
+    os.close(fd)
+
+
+def waits_for_input(process):
+    """Until it has nothing to do but wait, for its configuration."""
+    time.sleep(0.5)
+    assert process.poll() is None, process.communicate()
+
+
+@pytest.mark.parametrize("source", ["fifo", "fifo by json", "fifo with a writer", "descriptor", "default"])
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, "timeout", "advisory timeout"])
+def test_configuration_that_never_comes(thaw, work, source, end):
+    fifo = f"{thaw.config_home}/thaw/thaw.toml" if source == "default" else f"{work}/fifo"
+    os.makedirs(os.path.dirname(fifo), exist_ok=True)
+    os.mkfifo(fifo)
+    reader, writer = os.pipe()
+    words = {"descriptor": ["--config-json", f"fd:{reader}"], "fifo by json": ["--config-json", fifo],
+             "default": []}.get(source, ["--config", fifo])
+    held = os.open(fifo, os.O_RDWR) if source == "fifo with a writer" else None
+    if not isinstance(end, signal.Signals):
+        words += ["--timeout", "300ms"] + (["--advisory"] if end.startswith("advisory") else [])
+    began = time.monotonic()
+    process = thaw.start("ls", *words, pass_fds=[reader])
+    if isinstance(end, signal.Signals):
+        waits_for_input(process)
+        process.send_signal(end)
+    out, err = process.communicate(timeout=20)
+    took = time.monotonic() - began
+    answer = json.loads(out)
+    assert process.returncode == (0 if end == "advisory timeout" else 1), (out, err)
+    assert answer["reason"] == ("cancelled" if isinstance(end, signal.Signals) else "timeout"), answer
+    assert took < 3 and err, (took, err)
+    for fd in (reader, writer, held):
+        if fd is not None:
+            os.close(fd)
+
+
+def test_configuration_through_a_fifo(thaw, work, tree):
+    os.mkfifo(f"{work}/fifo")
+    process = thaw.start("save", "k", tree, "--config", f"{work}/fifo")
+    with open(f"{work}/fifo", "w") as file:
+        file.write(f'store = "{work}/by')
+        file.flush()
+        time.sleep(0.2)
+        file.write(' fifo"\n')
+    assert process.wait(60) == 0
+    assert os.path.exists(f"{work}/by fifo/thaw.json")
+
+
+@pytest.mark.slow
+def test_configuration_is_not_awaited_for_ever(thaw, work):
+    os.mkfifo(f"{work}/fifo")
+    answer = thaw.fails(1, "ls", "--config", f"{work}/fifo")
+    assert answer["reason"] == "timeout" and 9000 < answer["ms"] < 13000, answer
+
+
 def test_closed_descriptors(thaw, work, tree):
     """With 0, 1 and 2 closed nothing that thaw says ends up in a file."""
     command = 'exec "$0" "$@" <&- >&- 2>&-'
@@ -464,3 +594,21 @@ def test_a_good_save_in_between_ends_the_count(thaw, work):
     for _ in range(2):
         thaw.fails(4, "save", "k", f"{work}/bad", *config)
     assert thaw.save("k", f"{work}/bad", *config)["generation"] == 3
+
+
+@pytest.mark.parametrize("cache", [[], ["--no-stat-cache"]])
+def test_an_unchanged_save_in_between_ends_the_count(thaw, work, cache):
+    write(f"{work}/c.toml", b"[policy]\naccept_after_refusals = 2\n")
+    config = ["--config", f"{work}/c.toml", *cache]
+    write(f"{work}/good/file", os.urandom(100_000))
+    write(f"{work}/bad/file", b"x")
+    thaw.save("k", f"{work}/good", *config)
+    for _ in range(3):
+        for _ in range(2):
+            thaw.fails(4, "save", "k", f"{work}/bad", *config)
+        assert len(thaw.objects("keys/k/@refused")) == 2
+        assert thaw.save("k", f"{work}/good", *config)["reason"] == "unchanged"
+        assert thaw.objects("keys/k/@refused") == []
+    for _ in range(2):
+        thaw.fails(4, "save", "k", f"{work}/bad", *config)
+    assert thaw.save("k", f"{work}/bad", *config)["generation"] == 2

@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import socket
 import subprocess
 
 import pytest
@@ -187,6 +188,41 @@ def test_links_to_outside_are_not_followed(thaw, work, mode):
     assert_same(tree, target)
 
 
+@pytest.mark.parametrize("mode", ["sync", "merge", "replace"])
+def test_sockets_in_the_target(thaw, work, mode):
+    """No snapshot holds them; a restore meets them like anything else."""
+    tree = f"{work}/tree"
+    write(f"{tree}/a file", b"file")
+    write(f"{tree}/folder/inside", b"inside")
+    os.symlink("x", f"{tree}/link")
+    write(f"{tree}/sub/file", b"file")
+    thaw.save("k", tree)
+    target = f"{work}/target"
+    os.makedirs(f"{target}/sub")
+    for name in ("a file", "folder", "link", "extra", "sub/extra"):
+        with socket.socket(socket.AF_UNIX) as held:
+            held.bind(f"{target}/{name}")
+    answer = thaw.restore("k", target, "--mode", mode)
+    assert answer["removed"] == (2 if mode == "sync" else 0), answer
+    left = [name for name in ("extra", "sub/extra") if os.path.lexists(f"{target}/{name}")]
+    assert left == (["extra", "sub/extra"] if mode == "merge" else [])
+    assert_same(tree, target)
+    again = thaw.restore("k", target, "--mode", mode)
+    assert mode == "replace" or (again["written"], again["removed"]) == (0, 0)
+
+
+def test_a_refused_restore_puts_an_old_time_back(thaw, work):
+    """Before 1970, and not on a full second."""
+    thaw.save("k", small_tree(f"{work}/tree"))
+    for pack in thaw.objects("packs"):
+        os.unlink(f"{thaw.store}/{pack}")
+    write(f"{work}/target/old", b"old")
+    set_times(f"{work}/target", -1_500_000_001)
+    before = describe(f"{work}/target")
+    thaw.fails(1, "restore", "k", f"{work}/target", "--mode", "sync")
+    assert_same(before, f"{work}/target")
+
+
 def test_merge_keeps_extras(thaw, work):
     tree = small_tree(f"{work}/tree")
     thaw.save("k", tree)
@@ -287,6 +323,24 @@ def test_read_only_folders_of_a_plain_user(work, mode, root_mode):
         assert open(f"{target}/mod@v1/go.mod").read() == "new"
         assert os.path.exists(f"{target}/mod@v1/only old") and os.path.exists(f"{target}/new/deep/file")
     assert os.listdir(f"{work}/u/place") == ["target"]
+
+
+def test_times_at_the_ends_of_what_can_be_held(thaw, work):
+    """Here, for this module's files lie in memory: few filesystems on disk hold such times."""
+    least, most = -(1 << 63), (1 << 63) - 1
+    times = [least + 1, least, least - 1, least - 10**9, -9_223_372_036 * 10**9, -9_223_372_036 * 10**9 + 5,
+             -1_500_000_001, -1, 9_223_372_036 * 10**9, most - 1, most, most + 1, most + 10**9]
+    for i, ns in enumerate(times):
+        write(f"{work}/tree/f{i}", b"")
+        set_times(f"{work}/tree/f{i}", ns)
+        if os.stat(f"{work}/tree/f{i}").st_mtime_ns != ns:
+            pytest.skip("this filesystem does not know such times")
+    thaw.save("t", f"{work}/tree")
+    thaw.restore("t", f"{work}/out")
+    found = [os.stat(f"{work}/out/f{i}").st_mtime_ns for i in range(len(times))]
+    assert found == [min(max(ns, least), most) for ns in times]
+    # And to compare with what is there is to see no difference.
+    assert thaw.restore("t", f"{work}/tree", "--mode", "sync")["written"] == 0
 
 
 @pytest.mark.slow

@@ -201,21 +201,6 @@ def test_target_is_a_mount_point(thaw, work, as_root, kind):
     assert stages_in(work) == []
 
 
-def test_a_mount_inside_the_target_is_not_emptied(thaw, work, as_root):
-    tree = small_tree(f"{work}/tree")
-    thaw.save("k", tree)
-    target = f"{work}/place/target"
-    write(f"{target}/file", b"old")
-    with mounts.tmpfs(f"{target}/mnt/inner") as inner:
-        write(f"{inner}/precious", b"data")
-        for mode in ("replace", "sync"):
-            thaw.run("restore", "k", target, "--mode", mode)
-            found = [os.path.join(folder, name) for folder, _, names in os.walk(f"{work}/place") for name in names
-                     if name == "precious"]
-            assert len(found) == 1, mode
-            assert open(found[0]).read() == "data"
-
-
 @pytest.mark.parametrize("mode", ["replace", "sync", "merge"])
 def test_overlayfs_lower_layer(thaw, work, as_root, mode):
     """Every rename of a folder from a lower layer answers EXDEV: the normal case in a container."""
@@ -316,12 +301,17 @@ def test_protected_targets(thaw, work):
     cwd = f"{thaw.cwd}/here/deeper"
     before = describe(work)
     targets = ["/", thaw.home, thaw.home + "/", thaw.home + "/.", f"{work}/to home", ".", "..", "../..", cwd,
-               thaw.cwd, work, thaw.store, os.path.dirname(thaw.store), "./", "../deeper"]
+               thaw.cwd, work, os.path.dirname(thaw.store), "./", "../deeper"]
     for target in targets:
         for mode in ("replace", "sync"):
             answer = thaw.fails(2, "restore", "k", target, "--mode", mode, cwd=cwd)
             assert answer["reason"] == "invalid", answer
             assert "--mode merge" in answer["message"] + answer.get("hint", ""), answer
+    # The store and what is in it, whatever the mode.
+    for target in (thaw.store, f"{thaw.store}/packs/new", f"{thaw.store}/new"):
+        for mode in ("replace", "sync", "merge"):
+            answer = thaw.fails(2, "restore", "k", target, "--mode", mode, cwd=cwd)
+            assert answer["reason"] == "invalid" and "the store" in answer["message"], answer
     assert_same(before, work)
     # What is below them is fair, and so is merging.
     thaw.restore("k", f"{thaw.home}/sub", cwd=cwd)
@@ -346,11 +336,19 @@ def test_targets_that_are_no_folder(thaw, work):
     assert stages_in(work) == []
 
 
-def test_a_target_below_a_file_is_no_miss(thaw, work):
+def test_a_target_where_nothing_can_be_made(thaw, work):
+    """The machine is not as it should be: no miss, and no wrong usage, so that --advisory goes on."""
     thaw.save("k", small_tree(f"{work}/tree", files=3))
     write(f"{work}/file", b"a file")
-    answer = thaw.run("restore", "k", f"{work}/file/below")
-    assert answer.code in (1, 2) and answer["reason"] != "miss", answer
+    for target in (f"{work}/file/below", f"{work}/file/far/below", "/proc/none", "/proc/none/below", "/proc/self/new"):
+        for mode in ("replace", "sync", "merge"):
+            answer = thaw.fails(1, "restore", "k", target, "--mode", mode)
+            assert answer["reason"] == "denied", answer
+            advisory = thaw.run("restore", "k", target, "--mode", mode, "--advisory", "--store", thaw.store)
+            assert advisory.code == 0 and advisory["reason"] == "denied", advisory
+    # What is protected stays a matter of usage.
+    answer = thaw.fails(2, "restore", "k", thaw.home, "--advisory", "--store", thaw.store)
+    assert answer["reason"] == "invalid", answer
 
 
 def test_sources_that_are_no_folder(thaw, work):

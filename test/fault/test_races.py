@@ -1,5 +1,7 @@
 """Several at once: savers of one key, writers in the source, Ctrl-C in the middle."""
 
+import contextlib
+import ctypes
 import os
 import random
 import shutil
@@ -174,6 +176,71 @@ def test_a_torn_file_is_never_trusted(thaw, work):
     thaw.clean()
 
 
+@contextlib.contextmanager
+def exchanging(*pairs):
+    """Names that change places for as long as it takes."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    stop = threading.Event()
+    names = [(one.encode(), other.encode()) for one, other in pairs]
+    at_cwd, exchange = -100, 2
+
+    def swap():
+        while not stop.is_set():
+            for one, other in names:
+                if libc.renameat2(at_cwd, one, at_cwd, other, exchange) != 0:
+                    return
+
+    worker = threading.Thread(target=swap)
+    worker.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        worker.join()
+
+
+@pytest.mark.parametrize("other", ["link in the tree", "link out of the tree", "file", "folder out of the tree"])
+@pytest.mark.parametrize("what", ["folder", "file", "link", "large file"])
+def test_names_that_become_something_else(thaw, work, what, other):
+    """A save that meets one takes it as it was at one moment, or is busy and names it."""
+    tree = f"{work}/tree"
+    for i in range(300):  # enough folders that some lie between two looks at the one that changes
+        write(f"{tree}/{'ab'[i % 2]}{i}/file", b"%d" % i)
+    name = f"{tree}/b one"
+    if what == "folder":
+        for i in range(30):
+            write(f"{name}/f{i}", b"in the folder")
+            write(f"{name}/sub/f{i}", b"deeper")
+    elif what == "link":
+        os.symlink("nowhere", name)
+    else:
+        write(name, b"file" * (1 if what == "file" else 3 << 20))
+    aside = f"{tree}/a other" if other != "folder out of the tree" else f"{work}/outside"
+    if other == "file":
+        write(aside, b"another file")
+    elif other == "folder out of the tree":
+        write(f"{aside}/inside", b"outside")
+    else:
+        os.symlink("a0" if other == "link in the tree" else work, aside)
+    answers = []
+    with exchanging((name, aside)):
+        for _ in range(12):
+            answers.append(thaw.run("save", "k", tree, "--threads", "2", "--allow-shrink", "--no-stat-cache"))
+    for answer in answers:
+        assert answer.code in (0, 4), answer
+        if answer.code == 4:
+            assert answer["reason"] == "busy" and tree in answer["message"], answer
+            assert "b one" in answer["message"] or "a other" in answer["message"], answer
+    thaw.clean()
+    for answer in answers:
+        if answer.code == 0 and what == "folder" and answer.get("vanished", 0) == 0:
+            thaw.restore(f"k@{answer['generation']}", f"{work}/out")
+            for each in ("b one", "a other"):
+                path = f"{work}/out/{each}"
+                if os.path.isdir(path) and not os.path.islink(path):
+                    assert os.listdir(path), answer
+
+
 # ------------------------------------------------------------------------------------- Ctrl-C
 
 @pytest.fixture(scope="module")
@@ -252,6 +319,61 @@ def test_stopping_a_restore(thaw, work, saved_large, mode):
     # What could not be removed in time goes with the next run.
     thaw.restore("k", target, "--mode", mode, "--store", saved_large)
     assert stages_in(place) == []
+
+
+@pytest.mark.parametrize("mode", ["replace", "sync"])
+def test_stopping_while_a_large_folder_is_removed(thaw, work, interposer, mode):
+    """Thousands of names in one folder, on a disk that takes its time for each."""
+    tree = small_tree(f"{work}/tree", files=5)
+    thaw.save("k", tree)
+    target = f"{work}/place/target"
+    count = 8000
+    os.makedirs(f"{target}/many")
+    for i in range(count):
+        os.close(os.open(f"{target}/many/f{i}", os.O_CREAT | os.O_WRONLY))
+    process = thaw.start("restore", "k", target, "--mode", mode,
+                         env={"LD_PRELOAD": interposer, "INTERPOSE_SLOW_UNLINK_US": "500"})
+
+    def removing():
+        folders = [f"{target}/many"] + [f"{work}/place/{stage}/tree/many" for stage in stages_in(f"{work}/place")]
+        for folder in folders:
+            with contextlib.suppress(OSError):
+                if len(os.listdir(folder)) < count:
+                    return True
+        return False
+
+    answer, seconds = stopped(process, signal.SIGINT, removing)
+    assert seconds < 2, seconds
+    # With replace the new tree was in place before.
+    assert answer.code == (0 if mode == "replace" else 1), answer
+    if mode == "sync":
+        assert answer["reason"] == "cancelled", answer
+    thaw.restore("k", target, "--mode", mode)
+    assert_same(tree, target)
+    assert os.listdir(f"{work}/place") == ["target"]
+
+
+def test_stopping_while_many_small_files_are_written(thaw, work):
+    """A hundred thousand names in one folder, whose bytes lie in one chunk."""
+    os.makedirs(f"{work}/tree/many")
+    for i in range(100_000):
+        with open(f"{work}/tree/many/f{i}", "wb") as file:
+            file.write(b"%d" % (i % 7))
+    thaw.save("k", f"{work}/tree", "--no-stat-cache")
+    target = f"{work}/place/target"
+    os.makedirs(os.path.dirname(target))
+    process = thaw.start("restore", "k", target, "--threads", "1")
+
+    def writing():
+        for stage in stages_in(f"{work}/place"):
+            with contextlib.suppress(OSError):
+                return len(os.listdir(f"{work}/place/{stage}/tree/many")) > 100
+        return False
+
+    answer, seconds = stopped(process, signal.SIGINT, writing)
+    assert answer.code == 1 and answer["reason"] == "cancelled", answer
+    assert seconds < 2, seconds
+    assert not os.path.exists(target)
 
 
 def test_a_second_ctrl_c_ends_it_at_once(thaw, work, large):

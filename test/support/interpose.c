@@ -1,6 +1,7 @@
 // Preloaded into thaw by the fault tests. Counts the calls that change something on disk, over all
 // threads; kills the process just before the INTERPOSE_KILL_AT-th (1 is the first). Without that, writes
 // the number of calls to INTERPOSE_COUNT_FILE at exit. Names of the calls go to INTERPOSE_TRACE_FILE.
+// INTERPOSE_SLOW_UNLINK_US: unlinkat takes so much longer, as on a busy disk.
 // INTERPOSE_LOSE_LINK: linkat to a path that holds this text takes effect once and answers EIO.
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -97,6 +98,13 @@ int linkat(int from_folder, const char* from, int to_folder, const char* to, int
   return -1;
 }
 
+int unlinkat(int folder, const char* path, int flags) {
+  step("unlinkat");
+  const char* slow = getenv("INTERPOSE_SLOW_UNLINK_US");
+  if (slow != NULL) usleep((useconds_t)atol(slow));
+  return REAL(unlinkat)(folder, path, flags);
+}
+
 #define PASS(name, parameters, arguments) \
   int name parameters {                   \
     step(#name);                          \
@@ -112,7 +120,6 @@ PASS(renameat, (int a, const char* from, int b, const char* to), (a, from, b, to
 PASS(renameat2, (int a, const char* from, int b, const char* to, unsigned flags), (a, from, b, to, flags))
 PASS(symlinkat, (const char* target, int folder, const char* path), (target, folder, path))
 PASS(unlink, (const char* path), (path))
-PASS(unlinkat, (int folder, const char* path, int flags), (folder, path, flags))
 PASS(fchmod, (int fd, mode_t mode), (fd, mode))
 PASS(fchown, (int fd, uid_t uid, gid_t gid), (fd, uid, gid))
 PASS(futimens, (int fd, const struct timespec times[2]), (fd, times))

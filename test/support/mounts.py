@@ -15,7 +15,7 @@ def _mount(*words):
 
 @contextlib.contextmanager
 def _unmounted(path):
-    place = os.open(path, os.O_PATH | os.O_DIRECTORY)
+    place = os.open(path, os.O_PATH)
     try:
         yield path
     finally:
