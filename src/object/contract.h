@@ -14,6 +14,9 @@ struct Piece {
 // The part of an object of `size_bytes` that `range` asks for.
 Result<Piece> piece_of(const ByteRange& range, uint64_t size_bytes);
 
+// Refuses an object that is not of the wanted version: Code::not_found.
+Result<> check_version(const Wanted& wanted, const ObjectInfo& info);
+
 // Refuses a page size out of bounds.
 Result<> check_options(const ListOptions& options);
 

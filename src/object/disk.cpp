@@ -59,8 +59,8 @@ class DiskStore final : public ObjectStore {
       : root_(std::move(root)), durability_(durability), folders_(durability) {}
 
   Result<Fetched> get(const Context& context, const ObjectKey& key, ByteRange range,
-                      Freshness /*freshness*/) override {
-    return read(context, key.text(), range).within("get " + key.text());
+                      const Wanted& wanted) override {
+    return read(context, key.text(), range, wanted).within("get " + key.text());
   }
 
   Result<PutOutcome> put(const Context& context, const ObjectKey& key, Buffer bytes,
@@ -88,7 +88,8 @@ class DiskStore final : public ObjectStore {
   Result<> create_root() const;
   void sync_above(const std::string& path) const;
 
-  Result<Fetched> read(const Context& context, const std::string& name, const ByteRange& range);
+  Result<Fetched> read(const Context& context, const std::string& name, const ByteRange& range,
+                       const Wanted& wanted);
   Result<PutOutcome> write(const Context& context, const std::string& name, Bytes bytes,
                            PutMode mode);
   Result<PutOutcome> publish(const Context& context, int root, const std::string& name,
@@ -143,7 +144,7 @@ void DiskStore::sync_above(const std::string& path) const {
 // --- get, find, list
 
 Result<Fetched> DiskStore::read(const Context& context, const std::string& name,
-                                const ByteRange& range) {
+                                const ByteRange& range, const Wanted& wanted) {
   THAW_CHECK(context.alive());
   if (disk::is_reserved(name)) return no_object();
   THAW_ASSIGN(const UniqueFd root, open_root());
@@ -153,8 +154,14 @@ Result<Fetched> DiskStore::read(const Context& context, const std::string& name,
   THAW_ASSIGN(const struct stat status, disk::status_of(file.get(), name));
   if (!S_ISREG(status.st_mode)) return no_object();
   ObjectInfo info = disk::info_of(status);
+  THAW_CHECK(check_version(wanted, info));
   THAW_ASSIGN(const Piece piece, piece_of(range, info.size_bytes));
   THAW_ASSIGN(Buffer bytes, read_piece(context, file.get(), piece));
+  if (wanted.version) {
+    // A file that somebody writes to in place, which thaw never does.
+    THAW_ASSIGN(const struct stat after, disk::status_of(file.get(), name));
+    THAW_CHECK(check_version(wanted, disk::info_of(after)));
+  }
   return Fetched{std::move(bytes), std::move(info)};
 }
 

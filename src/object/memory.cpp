@@ -15,7 +15,7 @@ class MemoryStore final : public ObjectStore {
   explicit MemoryStore(const WallClock& clock) : clock_(clock) {}
 
   Result<Fetched> get(const Context& context, const ObjectKey& key, ByteRange range,
-                      Freshness /*freshness*/) override {
+                      const Wanted& wanted) override {
     THAW_CHECK(context.alive().within("get " + key.text()));
     const std::lock_guard lock(mutex_);
     const auto found = objects_.find(key);
@@ -23,6 +23,7 @@ class MemoryStore final : public ObjectStore {
       return Error(Code::not_found, "no such object").within("get " + key.text());
     }
     const Object& object = found->second;
+    THAW_CHECK(check_version(wanted, object.info).within("get " + key.text()));
     auto piece = piece_of(range, object.bytes.size());
     if (!piece) return std::move(piece).error().within("get " + key.text());
     return Fetched{object.bytes.slice(piece->offset, piece->length), object.info};

@@ -9,8 +9,8 @@ class MeteredStore final : public ObjectStore {
       : store_(std::move(store)), meter_(meter) {}
 
   Result<Fetched> get(const Context& context, const ObjectKey& key, ByteRange range,
-                      Freshness freshness) override {
-    auto fetched = counted(meter_.gets, store_->get(context, key, range, freshness));
+                      const Wanted& wanted) override {
+    auto fetched = counted(meter_.gets, store_->get(context, key, range, wanted));
     if (fetched) add(meter_.fetched_bytes, fetched->bytes.size());
     return fetched;
   }

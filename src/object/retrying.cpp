@@ -55,9 +55,9 @@ class RetryingStore final : public ObjectStore {
   }
 
   Result<Fetched> get(const Context& context, const ObjectKey& key, ByteRange range,
-                      Freshness freshness) override {
+                      const Wanted& wanted) override {
     return persist(context, "get", key.text(),
-                   [&] { return store_->get(context, key, range, freshness); });
+                   [&] { return store_->get(context, key, range, wanted); });
   }
 
   Result<PutOutcome> put(const Context& context, const ObjectKey& key, Buffer bytes,

@@ -52,8 +52,25 @@ struct Fetched {
   ObjectInfo info;
 };
 
+// Which bytes an object of a name holds, where they may change: what find() told of it.
+struct ObjectVersion {
+  std::string etag;
+  uint64_t size_bytes = 0;
+  bool operator==(const ObjectVersion&) const = default;
+};
+
 // Whether a tier may answer, or only the store below all tiers.
 enum class Freshness { any, origin };
+
+// Who may answer a get, and with which bytes.
+struct Wanted {
+  Freshness freshness = Freshness::any;
+  // Only this version, whatever has come in its place; empty: the one that is there.
+  std::optional<ObjectVersion> version{};
+  // NOLINTNEXTLINE(google-explicit-constructor): Freshness alone is the rule
+  Wanted(Freshness who) : freshness(who) {}
+  Wanted(Freshness who, ObjectVersion which) : freshness(who), version(std::move(which)) {}
+};
 
 enum class PutMode {
   overwrite,  // replaces atomically
@@ -87,9 +104,10 @@ class ObjectStore {
  public:
   virtual ~ObjectStore() = default;
 
-  // not_found when there is no such object. Never fewer bytes than range and size allow.
+  // not_found when there is no such object, or not in the wanted version. Never fewer bytes than
+  // range and size allow.
   virtual Result<Fetched> get(const Context& context, const ObjectKey& key, ByteRange range,
-                              Freshness freshness) = 0;
+                              const Wanted& wanted) = 0;
   virtual Result<PutOutcome> put(const Context& context, const ObjectKey& key, Buffer bytes,
                                  PutMode mode) = 0;
   // Empty when there is no such object.

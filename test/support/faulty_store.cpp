@@ -83,9 +83,9 @@ class FaultyStore final : public ObjectStore {
       : store_(std::move(store)), faults_(faults) {}
 
   Result<Fetched> get(const Context& context, const ObjectKey& key, ByteRange range,
-                      Freshness freshness) override {
+                      const Wanted& wanted) override {
     const Call call = faults_.begin(Verb::get, key.text(), false);
-    auto fetched = around(call, [&] { return store_->get(context, key, range, freshness); });
+    auto fetched = around(call, [&] { return store_->get(context, key, range, wanted); });
     if (fetched) fetched->bytes = faults_.changed(call.number, std::move(fetched->bytes));
     return fetched;
   }
