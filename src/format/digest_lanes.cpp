@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <array>
 
 #include "format/digest.h"
 
@@ -12,31 +11,24 @@ namespace thaw {
 #ifdef THAW_HAVE_IPSEC_MB
 namespace {
 
-// Which of the library's managers is fastest. Its own choice passes over the SHA extensions on a
-// processor with AVX2, where they are twice as fast (docs/benchmarks.md).
-void choose_manager(IMB_MGR* manager) {
-  const auto has = [manager](uint64_t feature) { return (manager->features & feature) == feature; };
-  if (has(IMB_FEATURE_AVX512_SKX)) {
-    init_mb_mgr_avx512(manager);
-  } else if (has(IMB_FEATURE_SHANI) || !has(IMB_FEATURE_AVX2)) {
-    init_mb_mgr_sse(manager);
-  } else {
-    init_mb_mgr_avx2(manager);
-  }
-}
-
 // Several messages at once through Intel's multi-buffer library: single ones leave half of the
 // processor's units idle. One thread at a time.
 class Lanes {
  public:
-  Lanes() : manager_(alloc_mb_mgr(0)) {
-    if (manager_ != nullptr) choose_manager(manager_);
+  using Choose = void (*)(IMB_MGR*);
+  explicit Lanes(Choose choose) : manager_(alloc_mb_mgr(0)) {
+    if (manager_ != nullptr) choose(manager_);
   }
   ~Lanes() {
     if (manager_ != nullptr) free_mb_mgr(manager_);
   }
   Lanes(const Lanes&) = delete;
   Lanes& operator=(const Lanes&) = delete;
+
+  // Of the processor, not of the manager that was chosen.
+  bool has(uint64_t feature) const {
+    return manager_ != nullptr && (manager_->features & feature) == feature;
+  }
 
   // False when the library failed at any of them: then nothing in `digests` counts.
   bool hash(std::span<const Bytes> parts, std::span<Digest> digests) {
@@ -74,25 +66,67 @@ class Lanes {
 
 // Whether the lanes agree with OpenSSL on this processor: asked once, of lengths around a block's
 // borders.
-bool lanes_work() {
+bool agrees(Lanes& lanes) {
   std::vector<uint8_t> text(300);
   for (size_t i = 0; i < text.size(); ++i) text[i] = static_cast<uint8_t>(i * 7 + 1);
   std::vector<Bytes> parts;
-  for (const size_t length : {0, 1, 55, 56, 63, 64, 65, 119, 120, 128, 300}) {
+  for (const size_t length :
+       {0, 1, 55, 56, 63, 64, 65, 119, 120, 128, 300, 299, 290, 100, 101, 102, 103, 104}) {
     parts.push_back(Bytes(text).first(length));
   }
   std::vector<Digest> digests(parts.size());
-  if (!Lanes().hash(parts, digests)) return false;
+  if (!lanes.hash(parts, digests)) return false;
   for (size_t i = 0; i < parts.size(); ++i) {
     if (digests[i] != sha256(parts[i])) return false;
   }
   return true;
 }
 
+// Which managers are worth their while here. Each choice passes over the library's own, which
+// knows no difference between many messages and few (docs/decisions/0005).
+struct Managers {
+  Lanes::Choose few = nullptr;   // two lanes of the SHA extensions, or eight of AVX2
+  Lanes::Choose many = nullptr;  // sixteen lanes of AVX-512, each slow by itself
+
+  static const Managers& here() {
+    static const Managers managers = find();
+    return managers;
+  }
+
+ private:
+  static Managers find() {
+    Managers managers;
+    Lanes probe(&init_mb_mgr_sse);
+    const bool sha = probe.has(IMB_FEATURE_SHANI) || !probe.has(IMB_FEATURE_AVX2);
+    managers.few = kept(sha ? &init_mb_mgr_sse : &init_mb_mgr_avx2);
+    if (probe.has(IMB_FEATURE_AVX512_SKX)) managers.many = kept(&init_mb_mgr_avx512);
+    return managers;
+  }
+  static Lanes::Choose kept(Lanes::Choose choose) {
+    Lanes lanes(choose);
+    return agrees(lanes) ? choose : nullptr;
+  }
+};
+
+// So many full lanes of AVX-512 outrun the SHA extensions.
+constexpr uint64_t kManyLanes = 8;
+
 bool hash_in_lanes(std::span<const Bytes> parts, std::span<Digest> digests) {
-  static const bool works = lanes_work();
-  if (!works || parts.size() < 2) return false;
-  thread_local Lanes lanes;
+  if (parts.size() < 2) return false;
+  const Managers& managers = Managers::here();
+  uint64_t total = 0;
+  uint64_t longest = 1;
+  for (const Bytes part : parts) {
+    total += part.size();
+    longest = std::max<uint64_t>(longest, part.size());
+  }
+  // The longest message goes through one lane: the others can keep so many busy meanwhile.
+  if (managers.many != nullptr && total / longest >= kManyLanes) {
+    thread_local Lanes lanes(managers.many);
+    return lanes.hash(parts, digests);
+  }
+  if (managers.few == nullptr) return false;
+  thread_local Lanes lanes(managers.few);
   return lanes.hash(parts, digests);
 }
 

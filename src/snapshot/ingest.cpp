@@ -18,7 +18,7 @@ namespace {
 // (docs/benchmarks.md); a read of one small file decompresses one bundle.
 constexpr size_t kBundleBytes = 4 * 1024 * 1024;
 // Files are hashed in batches that still lie in the processor's caches.
-constexpr size_t kBatchBytes = 256 * 1024;
+constexpr size_t kBatchBytes = 1024 * 1024;
 // Small files are handed out in runs, so that neighbours land in one bundle.
 constexpr uint64_t kRunBytes = 4 * 1024 * 1024;
 constexpr size_t kRunFiles = 1024;
