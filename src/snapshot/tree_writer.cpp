@@ -66,7 +66,43 @@ TreeWriter::TreeWriter(const Manifest& manifest, int folder, Naming naming, Writ
       folder_(folder),
       naming_(naming),
       options_(std::move(options)),
-      umask_(read_umask()) {}
+      umask_(read_umask()),
+      made_(naming == Naming::tree ? manifest.tree.nodes.size() : 0) {
+  if (!made_.empty()) made_[0] = 1;
+}
+
+Result<TreeWriter::Place> TreeWriter::Cursor::place_of(uint32_t node) {
+  if (writer_.naming_ == Naming::flat) return Place{writer_.folder_, std::to_string(node)};
+  const Tree& tree = writer_.manifest_.tree;
+  const uint32_t parent = tree.nodes[node].parent;
+  if (parent == 0) return Place{writer_.folder_, std::string(tree.name(node))};
+  if (parent != parent_) {
+    parent_ = kNone;
+    THAW_CHECK(writer_.make_folder(parent));
+    const std::string path = tree.path(parent);
+    THAW_ASSIGN(const At at, At::of(writer_.folder_, path));
+    THAW_ASSIGN(fd_, open_at(at.fd(), at.text(), O_PATH | O_DIRECTORY | O_NOFOLLOW));
+    parent_ = parent;
+  }
+  return Place{fd_.get(), std::string(tree.name(node))};
+}
+
+// Parents first; another thread may be at the same ones.
+Result<> TreeWriter::make_folder(uint32_t node) {
+  const Tree& tree = manifest_.tree;
+  std::vector<uint32_t> missing;
+  for (uint32_t at = node; made_[at] == 0; at = tree.nodes[at].parent) missing.push_back(at);
+  for (; !missing.empty(); missing.pop_back()) {
+    const std::string path = tree.path(missing.back());
+    THAW_ASSIGN(const At at, At::of(folder_, path));
+    // Its own mode comes last: it may forbid what is yet to be written into it.
+    if (::mkdirat(at.fd(), at.name(), 0700) != 0 && errno != EEXIST) {
+      return errno_error(errno, "create " + path);
+    }
+    made_[missing.back()] = 1;
+  }
+  return {};
+}
 
 std::string TreeWriter::name_of(uint32_t number) const {
   return naming_ == Naming::flat ? std::to_string(number) : manifest_.tree.path(number);
@@ -116,13 +152,13 @@ Result<WriteTotals> TreeWriter::write(const Context& context, ObjectStore& store
 
   const FetchPlan plan(manifest_, wanted);
   plan_ = &plan;
-  THAW_CHECK(make_folders(context, nodes));
   const KnownDamage damage(options_.damage_dir);
   THAW_CHECK(fetch_chunks(context, store, manifest_, plan, transfer_limits(options_.distance),
                           options_.threads, damage,
                           [this](const Context& inner, uint32_t chunk, Bytes content) {
                             return write_chunk(inner, chunk, content);
                           }));
+  THAW_CHECK(make_missing_folders(context, nodes));
   THAW_CHECK(make_empty_and_special(context, nodes));
   THAW_CHECK(make_links(context, nodes));
   if (naming_ == Naming::tree) THAW_CHECK(finish_folders(context, nodes));
@@ -130,73 +166,73 @@ Result<WriteTotals> TreeWriter::write(const Context& context, ObjectStore& store
   return WriteTotals{plan.fetched_bytes(), plan.ranges().size(), written_, attributes_skipped_};
 }
 
-Result<> TreeWriter::make_folders(const Context& context, const std::vector<uint8_t>& nodes) {
+// Those that no file of a chunk lies in.
+Result<> TreeWriter::make_missing_folders(const Context& context,
+                                          const std::vector<uint8_t>& nodes) {
   if (naming_ == Naming::flat) return {};
-  const Tree& tree = manifest_.tree;
-  for (uint32_t i = 1; i < tree.nodes.size(); ++i) {
-    if (nodes[i] == 0 || !tree.nodes[i].is_dir()) continue;
+  for (uint32_t i = 1; i < nodes.size(); ++i) {
+    if (nodes[i] == 0 || !manifest_.tree.nodes[i].is_dir() || made_[i] != 0) continue;
     THAW_CHECK(context.alive());
-    const std::string name = name_of(i);
-    THAW_ASSIGN(const At at, At::of(folder_, name));
-    // Its own mode comes last: it may forbid what is yet to be written into it.
-    if (::mkdirat(at.fd(), at.name(), 0700) != 0) return errno_error(errno, "create " + name);
+    THAW_CHECK(make_folder(i));
   }
   return {};
 }
 
 Result<> TreeWriter::write_chunk(const Context& context, uint32_t chunk, Bytes content) {
+  Cursor cursor(*this);
   for (const ChunkUse& use : plan_->uses(chunk)) {
     const Bytes bytes = content.subspan(use.extent.chunk_offset, use.extent.length);
     for (uint32_t k = node_begin_[use.content]; k < node_begin_[use.content + 1]; ++k) {
       THAW_CHECK(context.alive());  // one chunk may make up a hundred thousand small files
       const uint32_t node = nodes_of_content_[k];
       if (pending_[use.content] == nullptr) {
-        THAW_CHECK(write_small(node, bytes));
+        THAW_CHECK(write_small(cursor, node, bytes));
       } else {
-        THAW_CHECK(write_part(node, use.extent, bytes));
+        THAW_CHECK(write_part(cursor, node, use.extent, bytes));
       }
     }
     if (pending_[use.content] != nullptr && pending_[use.content]->extents_left.fetch_sub(1) == 1) {
-      THAW_CHECK(finish_parts(use.content));
+      THAW_CHECK(finish_parts(cursor, use.content));
     }
   }
   return {};
 }
 
 // All of a content's extents are written, to each file that has it.
-Result<> TreeWriter::finish_parts(uint32_t content) {
+Result<> TreeWriter::finish_parts(Cursor& cursor, uint32_t content) {
   for (uint32_t k = node_begin_[content]; k < node_begin_[content + 1]; ++k) {
     const uint32_t node = nodes_of_content_[k];
-    const std::string name = name_of(node);
-    THAW_ASSIGN(const At at, At::of(folder_, name));
-    THAW_ASSIGN(const UniqueFd fd, open_at(at.fd(), at.text(), O_WRONLY | O_NOFOLLOW));
+    THAW_ASSIGN(const Place place, cursor.place_of(node));
+    THAW_ASSIGN(const UniqueFd fd, open_at(place.folder, place.name, O_WRONLY | O_NOFOLLOW));
     const auto size = static_cast<off_t>(manifest_.tree.contents[content].size_bytes);
-    if (::ftruncate(fd.get(), size) != 0) return errno_error(errno, "extend " + name);
+    if (::ftruncate(fd.get(), size) != 0) return errno_error(errno, "extend " + name_of(node));
     THAW_CHECK(finish_file(node, fd.get(), false));
   }
   return {};
 }
 
 // A file whose bytes are all at hand.
-Result<> TreeWriter::write_small(uint32_t number, Bytes bytes) {
+Result<> TreeWriter::write_small(Cursor& cursor, uint32_t number, Bytes bytes) {
   const Node& node = manifest_.tree.nodes[number];
-  const std::string name = name_of(number);
-  THAW_ASSIGN(const At at, At::of(folder_, name));
+  THAW_ASSIGN(const Place place, cursor.place_of(number));
   const uint32_t permissions = node.mode & 07777U;
-  THAW_ASSIGN(
-      const UniqueFd fd,
-      open_at(at.fd(), at.text(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, permissions & 0777));
-  THAW_CHECK(write_all(fd.get(), bytes, name));
+  auto fd = open_at(place.folder, place.name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW,
+                    permissions & 0777);
+  if (!fd) return std::move(fd).error().within(name_of(number));
+  const auto written = write_all(fd->get(), bytes, place.name);
+  if (!written) return Error(written.error()).within(name_of(number));
   const bool mode_is_set = (permissions & (umask_ | 07000U)) == 0;
-  return finish_file(number, fd.get(), mode_is_set);
+  return finish_file(number, fd->get(), mode_is_set);
 }
 
 // One run of a file that several chunks make up; whichever comes first creates it.
-Result<> TreeWriter::write_part(uint32_t number, const Extent& extent, Bytes bytes) {
+Result<> TreeWriter::write_part(Cursor& cursor, uint32_t number, const Extent& extent,
+                                Bytes bytes) {
+  THAW_ASSIGN(const Place place, cursor.place_of(number));
   const std::string name = name_of(number);
-  THAW_ASSIGN(const At at, At::of(folder_, name));
-  THAW_ASSIGN(const UniqueFd fd,
-              open_at(at.fd(), at.text(), O_WRONLY | O_CREAT | O_NOFOLLOW, 0600));
+  THAW_ASSIGN(
+      const UniqueFd fd,
+      open_at(place.folder, place.name, O_WRONLY | O_CREAT | O_NOFOLLOW, 0600).within(name));
   THAW_CHECK(pwrite_all(fd.get(), bytes, extent.file_offset, name));
   if (options_.progress != nullptr) options_.progress->bytes_done += bytes.size();
   return {};
@@ -206,8 +242,10 @@ Result<> TreeWriter::finish_file(uint32_t number, int fd, bool mode_is_set) {
   const Tree& tree = manifest_.tree;
   const Node& node = tree.nodes[number];
   AttributeOptions options{options_.owners, options_.xattrs, true, mode_is_set};
-  THAW_ASSIGN(const uint64_t skipped, set_attributes(fd, tree, node, options, name_of(number)));
-  attributes_skipped_ += skipped;
+  // The whole path is only made where it is to be said.
+  const auto skipped = set_attributes(fd, tree, node, options, std::string(tree.name(node)));
+  if (!skipped) return Error(skipped.error()).within(name_of(number));
+  attributes_skipped_ += *skipped;
   const uint64_t size = tree.contents[node.payload].size_bytes;
   count_written(pending_[node.payload] == nullptr ? size : 0);
   if (!options_.record_stats) return {};
@@ -220,46 +258,50 @@ Result<> TreeWriter::finish_file(uint32_t number, int fd, bool mode_is_set) {
 Result<> TreeWriter::make_empty_and_special(const Context& context,
                                             const std::vector<uint8_t>& nodes) {
   const Tree& tree = manifest_.tree;
+  Cursor cursor(*this);
   for (uint32_t i = 1; i < tree.nodes.size(); ++i) {
     if (nodes[i] == 0) continue;
     const Node& node = tree.nodes[i];
     if (node.is_link() || node.is_dir()) continue;
     THAW_CHECK(context.alive());
     if (!node.is_file()) {
-      THAW_CHECK(make_special(i));
+      THAW_CHECK(make_special(cursor, i));
+    } else if (tree.contents[node.payload].size_bytes == 0) {
+      THAW_CHECK(write_small(cursor, i, {}));
     } else if (manifest_.layout.extents_of(node.payload).empty()) {
-      const uint64_t size = tree.contents[node.payload].size_bytes;
-      if (size == 0) {
-        THAW_CHECK(write_small(i, {}));
-        continue;
-      }
-      // Nothing but a hole.
-      const std::string name = name_of(i);
-      THAW_ASSIGN(const At at, At::of(folder_, name));
-      THAW_ASSIGN(const UniqueFd fd,
-                  open_at(at.fd(), at.text(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
-      if (::ftruncate(fd.get(), static_cast<off_t>(size)) != 0)
-        return errno_error(errno, "extend " + name);
-      THAW_CHECK(finish_file(i, fd.get(), false));
+      THAW_CHECK(make_hole(cursor, i));
     }
   }
   return {};
 }
 
-Result<> TreeWriter::make_special(uint32_t number) {
+// A file that is nothing but a hole.
+Result<> TreeWriter::make_hole(Cursor& cursor, uint32_t number) {
+  THAW_ASSIGN(const Place place, cursor.place_of(number));
+  const std::string name = name_of(number);
+  THAW_ASSIGN(const UniqueFd fd,
+              open_at(place.folder, place.name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600)
+                  .within(name));
+  const Tree& tree = manifest_.tree;
+  const auto size = static_cast<off_t>(tree.contents[tree.nodes[number].payload].size_bytes);
+  if (::ftruncate(fd.get(), size) != 0) return errno_error(errno, "extend " + name);
+  return finish_file(number, fd.get(), false);
+}
+
+Result<> TreeWriter::make_special(Cursor& cursor, uint32_t number) {
   const Tree& tree = manifest_.tree;
   const Node& node = tree.nodes[number];
   const std::string name = name_of(number);
-  THAW_ASSIGN(const At at, At::of(folder_, name));
+  THAW_ASSIGN(const Place place, cursor.place_of(number));
   int made = 0;
   if (node.is_symlink()) {
-    made = ::symlinkat(tree.targets[node.payload].c_str(), at.fd(), at.name());
+    made = ::symlinkat(tree.targets[node.payload].c_str(), place.folder, place.name.c_str());
   } else {
     dev_t device = 0;
     if (node.is_device()) {
       device = gnu_dev_makedev(tree.devices[node.payload].major, tree.devices[node.payload].minor);
     }
-    made = ::mknodat(at.fd(), at.name(), (node.mode & S_IFMT) | 0600U, device);
+    made = ::mknodat(place.folder, place.name.c_str(), (node.mode & S_IFMT) | 0600U, device);
     if (made != 0 && errno == EPERM && node.is_device()) {
       // Devices are root's to make; without them the tree is of use all the same.
       ++attributes_skipped_;
@@ -268,7 +310,7 @@ Result<> TreeWriter::make_special(uint32_t number) {
   }
   if (made != 0) return errno_error(errno, "create " + name);
   THAW_ASSIGN(const uint64_t skipped,
-              set_attributes_of_link(at.fd(), at.text(), tree, node,
+              set_attributes_of_link(place.folder, place.name, tree, node,
                                      {options_.owners, options_.xattrs, true, false}));
   attributes_skipped_ += skipped;
   count_written(0);

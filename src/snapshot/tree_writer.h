@@ -66,14 +66,34 @@ class TreeWriter {
   struct PendingFile {
     std::atomic<uint32_t> extents_left{0};
   };
-  Result<> make_folders(const Context& context, const std::vector<uint8_t>& nodes);
+  // Where a name is made: the folder that it lies in, open, and the name in it.
+  struct Place {
+    int folder;
+    std::string name;
+  };
+  // The folder that one thread works in, kept open for the next name: neighbours in a chunk mostly
+  // share it, and a path of six names need not be walked for each. One thread at a time.
+  class Cursor {
+   public:
+    explicit Cursor(TreeWriter& writer) : writer_(writer) {}
+    // The node's place; its folder is made when it is not there yet.
+    Result<Place> place_of(uint32_t node);
+
+   private:
+    TreeWriter& writer_;
+    uint32_t parent_ = kNone;
+    UniqueFd fd_;
+  };
+  Result<> make_folder(uint32_t node);
+  Result<> make_missing_folders(const Context& context, const std::vector<uint8_t>& nodes);
   Result<> write_chunk(const Context& context, uint32_t chunk, Bytes content);
-  Result<> write_small(uint32_t node, Bytes bytes);
-  Result<> write_part(uint32_t node, const Extent& extent, Bytes bytes);
+  Result<> write_small(Cursor& cursor, uint32_t node, Bytes bytes);
+  Result<> write_part(Cursor& cursor, uint32_t node, const Extent& extent, Bytes bytes);
   Result<> make_empty_and_special(const Context& context, const std::vector<uint8_t>& nodes);
-  Result<> make_special(uint32_t node);
+  Result<> make_hole(Cursor& cursor, uint32_t node);
+  Result<> make_special(Cursor& cursor, uint32_t node);
   Result<> make_links(const Context& context, const std::vector<uint8_t>& nodes);
-  Result<> finish_parts(uint32_t content);
+  Result<> finish_parts(Cursor& cursor, uint32_t content);
   Result<> finish_file(uint32_t node, int fd, bool mode_is_set);
   Result<> finish_folders(const Context& context, const std::vector<uint8_t>& nodes);
   std::string name_of(uint32_t node) const;
@@ -90,7 +110,8 @@ class TreeWriter {
   std::vector<uint32_t> node_begin_;  // per content, and one more: into nodes_of_content_
   std::vector<uint32_t> nodes_of_content_;
   std::vector<std::unique_ptr<PendingFile>>
-      pending_;  // per content with more than one extent, else null
+      pending_;                             // per content with more than one extent, else null
+  std::vector<std::atomic<uint8_t>> made_;  // per node: whether it is a folder that is there
   std::atomic<uint64_t> attributes_skipped_{0};
   std::atomic<uint64_t> written_{0};
   std::mutex mutex_;
