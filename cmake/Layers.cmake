@@ -8,6 +8,7 @@ find_package(Threads REQUIRED)
 find_package(fmt REQUIRED)
 find_package(spdlog REQUIRED)  # Debian's is built with SPDLOG_FMT_EXTERNAL, and its target says so
 pkg_check_modules(zstd REQUIRED IMPORTED_TARGET libzstd)
+pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
 pkg_check_modules(tomlplusplus REQUIRED IMPORTED_TARGET tomlplusplus)
 pkg_check_modules(libcurl REQUIRED IMPORTED_TARGET libcurl)
 find_package(pugixml REQUIRED)
@@ -16,11 +17,18 @@ find_package(pugixml REQUIRED)
 # here at the lowest folder that uses it, and add its package to the build group in ./dev.
 # Header-only libraries (CLI11, flatbuffers, nlohmann-json, tl::expected) need no line.
 set(THAW_LINKS_base Threads::Threads fmt::fmt spdlog::spdlog OpenSSL::Crypto)
-set(THAW_LINKS_format PkgConfig::zstd)
+set(THAW_LINKS_format PkgConfig::zstd PkgConfig::xxhash)
 # Intel's library of hashes in several lanes exists for x86-64 alone; without it OpenSSL does it.
 find_library(IPSEC_MB_LIBRARY IPSec_MB)
 if(IPSEC_MB_LIBRARY)
   list(APPEND THAW_LINKS_format ${IPSEC_MB_LIBRARY})
+endif()
+# Both, whatever the build type: the checksum's speed is part of every read of a tier.
+set_source_files_properties("${PROJECT_SOURCE_DIR}/src/format/checksum.cpp"
+  "${PROJECT_SOURCE_DIR}/src/format/checksum_avx2.cpp" PROPERTIES COMPILE_OPTIONS -O3)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
+  set_source_files_properties("${PROJECT_SOURCE_DIR}/src/format/checksum_avx2.cpp"
+    PROPERTIES COMPILE_OPTIONS "-O3;-mavx2")
 endif()
 set(THAW_LINKS_object PkgConfig::libcurl pugixml::pugixml)
 set(THAW_LINKS_app PkgConfig::tomlplusplus)

@@ -13,6 +13,7 @@
 #include "format/key.h"
 #include "format/pack.h"
 #include "format/record.h"
+#include "format/tier_block.h"
 #include "support/crafted_manifest.h"
 #include "support/random_bytes.h"
 #include "support/sample_manifest.h"
@@ -228,6 +229,30 @@ void make_chunks(const Seeds& seeds) {
   seeds.add("empty", 0, std::string_view());
 }
 
+void make_tier_blocks(const Seeds& seeds) {
+  const TierBlock value{.object = "images/rootfs.ext4",
+                        .etag = "9a-12",
+                        .number = 1,
+                        .object_bytes = 65'536 + 1000,
+                        .modified_ns = 1'700'000'000'000'000'000,
+                        .full_bytes = 65'536};
+  const ByteVector block = encode_tier_block(value, random_bytes(1000, 1));
+  for (const char lane : {0, 1}) {
+    const std::string prefix = lane == 0 ? "block" : "sealed";
+    seeds.add(prefix, lane, block.view());
+    seeds.add(prefix + "_cut_off", lane, block.view().first(block.size() - 1));
+    seeds.add(prefix + "_header", lane, block.view().first(4096));
+    for (const size_t at :
+         {12U, 16U, 20U, 24U, 32U, 48U, 50U, 52U, 56U, 64U, 3000U, 4090U, 4100U}) {
+      seeds.add(prefix + "_flipped_" + std::to_string(at), lane, flipped(block.view(), at));
+    }
+  }
+  for (uint64_t seed = 0; seed < 4; ++seed) {
+    seeds.add("recipe_" + std::to_string(seed), 2, random_bytes(2500, seed));
+  }
+  seeds.add("marker", 3, encode_tier_marker().view());
+}
+
 }  // namespace
 }  // namespace thaw::test
 
@@ -243,5 +268,6 @@ int main(int argc, char** argv) {
   thaw::test::make_frames(Seeds(argv[1], "frame_fuzz"));
   thaw::test::make_keys(Seeds(argv[1], "key_fuzz"));
   thaw::test::make_chunks(Seeds(argv[1], "chunker_fuzz"));
+  thaw::test::make_tier_blocks(Seeds(argv[1], "tier_block_fuzz"));
   return 0;
 }

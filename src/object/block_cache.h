@@ -7,22 +7,11 @@
 #include <memory>
 #include <string>
 
+#include "object/block_claims.h"
 #include "object/store.h"
 #include "object/tier_meter.h"
 
 namespace thaw {
-
-// Keeps processes that share a tier from fetching one block at the same time. Thread-safe.
-class BlockClaims {
- public:
-  class Claim {  // ends when destroyed
-   public:
-    virtual ~Claim() = default;
-  };
-  virtual ~BlockClaims() = default;
-  // Empty while another process has the claim, or when nothing can be claimed at all.
-  virtual std::unique_ptr<Claim> try_claim(std::string_view block) = 0;
-};
 
 enum class TierFill { async, off };
 
@@ -36,23 +25,32 @@ struct BlockCacheOptions {
   // Whether a read asks the tier for the 64 KiB pieces that it needs (a directory), or for the
   // whole block at once (where each request is a round trip).
   bool reads_pieces = true;
-  uint64_t fill_queue_bytes = 64 * 1024 * 1024;  // of blocks that wait to be written
+  uint64_t fill_queue_bytes = 64 * 1024 * 1024;  // of what was fetched and waits to be written
   unsigned fill_threads = 2;
-  std::chrono::milliseconds drain_time{2000};  // for the queue, when the decorator is destroyed
+  std::chrono::milliseconds fill_timeout{10'000};  // of one block; longer counts as failed
+  std::chrono::milliseconds drain_time{2000};      // for the queue, when the decorator is destroyed
   std::chrono::milliseconds claim_wait{2000};  // for another process that fetches the same block
-  // Failures in a row that open the breaker, and the time until one probe is let through.
+  // Failures in a row that open the breaker, and the time until one probe is let through; it
+  // doubles with each probe that fails (tier_breaker.h).
   unsigned breaker_failures = 3;
   std::chrono::milliseconds breaker_rest{5000};
+  // Fills that would pass it are dropped; 0: no bound. What the tier holds already is counted once,
+  // before the first fill, and other processes' fills are not seen. Nothing is evicted here.
+  uint64_t max_bytes = 0;
 };
 
 // Reads through: what `fast` has is taken from there, what it lacks is fetched from `slow` in whole
 // blocks (neighbours in one request), answered, and kept by a detached fill. Kept are objects below
-// "packs/" and "manifests/", which are write-once, and reads that want a version; everything else
-// goes to `slow` alone. One fetch a block however many threads wait: each waits under its own
-// context, and when the one that fetches fails or is cancelled another takes over. A read with
-// Freshness::origin asks `slow`, and removes the blocks that it covers from `fast`.
-// Nothing that `fast` does fails a read: its errors are counted in `meter` and logged. `claims` may
-// be null. `meter` and `process` (the context of fills) outlive the store.
+// "packs/" and "manifests/", which are write-once (the etag in an answer about one may be empty),
+// and reads that want a version; everything else goes to `slow` alone. One fetch a block however
+// many threads wait: each waits under its own context, and when the one that fetches fails or is
+// cancelled another takes over (after two failures of the store the error is everybody's). A read
+// with Freshness::origin asks `slow`, and removes the blocks that it covers from `fast`.
+// Nothing that `fast` does fails a read: its errors are counted in `meter` and logged. A read of
+// `fast` ends in time as far as `fast` keeps its contexts' deadlines. `claims` may be null. `meter`
+// and `process` (the context of fills) outlive the store. The destructor waits for fills, at most
+// for drain_time.
+// Precondition: block_bytes is a power of two from 64 KiB to 64 MiB.
 std::unique_ptr<ObjectStore> block_cache(std::unique_ptr<ObjectStore> slow,
                                          std::unique_ptr<ObjectStore> fast,
                                          std::unique_ptr<BlockClaims> claims,

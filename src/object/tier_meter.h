@@ -24,6 +24,7 @@ class LatencyHistogram {
 // Thread-safe counters; relaxed, so read them when the work is over.
 struct TierMeter {
   std::atomic<uint64_t> hits{0}, misses{0};  // blocks
+  std::atomic<uint64_t> shared{0};           // blocks that another thread's fetch brought
   std::atomic<uint64_t> hit_bytes{0};        // taken from the tier
   std::atomic<uint64_t> miss_bytes{0};       // fetched from below
   std::atomic<uint64_t> fills{0}, filled_bytes{0}, fills_dropped{0}, fills_failed{0};

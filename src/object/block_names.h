@@ -1,0 +1,35 @@
+// How the blocks of an object are named in a tier. See docs/format.md, "Blocks of tiers".
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "object/store.h"
+
+namespace thaw {
+
+// Whether objects of this name never change once they are there.
+bool is_write_once(const ObjectKey& object);
+
+// The names of one object's blocks, in one version. A plain value.
+class BlockNames {
+ public:
+  // Empty when such an object is not kept: it may change and `version` does not say which it is, or
+  // its name or etag is too long for a block.
+  static std::optional<BlockNames> of(std::string_view store_name, const ObjectKey& object,
+                                      const std::optional<ObjectVersion>& version,
+                                      uint32_t block_bytes);
+
+  // Precondition: a block of an object, so its number has 15 digits at most.
+  ObjectKey block(uint64_t number) const;
+  // What all of them begin with, and nothing else does.
+  const std::string& prefix() const { return prefix_; }
+
+ private:
+  explicit BlockNames(std::string prefix) : prefix_(std::move(prefix)) {}
+  std::string prefix_;
+};
+
+}  // namespace thaw

@@ -1,0 +1,26 @@
+// A directory as a tier. See docs/format.md, "Blocks of tiers".
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "object/block_claims.h"
+#include "object/store.h"
+
+namespace thaw {
+
+struct DiskTier {
+  std::unique_ptr<ObjectStore> store;
+  // By byte-range locks that the kernel ends with their process. For all processes of one machine
+  // (and, on network filesystems, of those that share their locks).
+  std::unique_ptr<BlockClaims> claims;
+};
+
+// Opens a directory as a tier. One that is missing or empty is left as it is, and becomes a tier at
+// the first claim or fill; "lost+found" does not count. Refused (Code::invalid) are a directory
+// that holds anything else and no marker, a tier of another format, and what is no directory. A
+// tier that lost its marker, and nothing but blocks is left, is still one. Nothing is evicted
+// (block_cache drops what would pass its max_bytes).
+Result<DiskTier> open_disk_tier(std::string directory);
+
+}  // namespace thaw

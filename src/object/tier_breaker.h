@@ -1,0 +1,52 @@
+// TierBreaker: whether a tier is asked at all. It opens when a tier keeps failing.
+#pragma once
+
+#include <chrono>
+#include <mutex>
+
+namespace thaw {
+
+// A state machine without a clock: the caller says what time it is. Thread-safe.
+//   closed     all reads and fills go through. `failures` reads in a row that fail, or as many
+//              fills, open it: a tier may answer reads and refuse to be written, or the reverse.
+//   open       nothing goes through, until `rest` has passed.
+//   half-open  one read goes through, to try. If it fails the breaker opens again, for twice as
+//              long as before (16 times `rest` at most).
+class TierBreaker {
+ public:
+  using Time = std::chrono::steady_clock::time_point;
+  enum class Permit { no, go, probe };
+  enum class Outcome {
+    hit,     // the tier had what it was asked for: it is worth asking
+    absent,  // it answered that it has not
+    failed,
+    unknown,  // the reader gave up first
+  };
+
+  TierBreaker(unsigned failures, std::chrono::milliseconds rest);
+
+  // Before a read of the tier. Each go and probe is followed by one settle().
+  Permit enter(Time now);
+  void settle(Permit permit, Outcome outcome, Time now);
+  // Fills go through while it is closed; they never probe.
+  bool is_closed() const;
+  void filled();
+  void fill_failed(Time now);
+
+ private:
+  enum class State { closed, open, probing };
+
+  void open(Time now);
+  void close(unsigned failures);
+
+  const unsigned failures_;
+  const std::chrono::milliseconds rest_;
+  mutable std::mutex mutex_;
+  State state_ = State::closed;
+  unsigned reads_failed_ = 0;  // in a row
+  unsigned fills_failed_ = 0;
+  unsigned factor_ = 1;  // of the next rest
+  Time until_{};         // open
+};
+
+}  // namespace thaw

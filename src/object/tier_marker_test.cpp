@@ -1,0 +1,60 @@
+#include "object/tier_marker.h"
+
+#include <gtest/gtest.h>
+
+#include "format/tier_block.h"
+#include "object/memory.h"
+#include "support/faulty_store.h"
+#include "support/result_check.h"
+
+namespace thaw {
+namespace {
+
+using test::fails_with;
+using test::is_ok;
+
+class TierMarker : public ::testing::Test {
+ protected:
+  void put(const std::string& name, const std::string& text) {
+    ASSERT_TRUE(
+        is_ok(fast_->put(context_, *ObjectKey::parse(name), Buffer(text), PutMode::overwrite)));
+  }
+
+  test::Faults faults_;
+  const std::unique_ptr<ObjectStore> fast_ = test::faulty(make_memory_store(), faults_);
+  const Context context_;
+};
+
+TEST_F(TierMarker, AnEmptyPlaceBecomesATier) {
+  const auto before = check_tier(context_, *fast_);
+  ASSERT_TRUE(is_ok(before));
+  EXPECT_FALSE(*before);
+  ASSERT_TRUE(is_ok(mark_tier(context_, *fast_)));
+  ASSERT_TRUE(is_ok(mark_tier(context_, *fast_)));
+  const auto after = check_tier(context_, *fast_);
+  ASSERT_TRUE(is_ok(after));
+  EXPECT_TRUE(*after);
+}
+
+TEST_F(TierMarker, APlaceWithOtherThingsIsRefused) {
+  put("photos/cat.jpg", "meow");
+  const auto checked = check_tier(context_, *fast_);
+  ASSERT_TRUE(fails_with(Code::invalid, checked));
+  EXPECT_NE(checked.error().text().find("photos/cat.jpg"), std::string::npos);
+}
+
+TEST_F(TierMarker, AnotherFormatIsRefused) {
+  put(std::string(kTierMarkerName), "{\"kind\":\"thaw-tier\",\"format\":2}");
+  EXPECT_TRUE(fails_with(Code::invalid, check_tier(context_, *fast_)));
+  put(std::string(kTierMarkerName), "what is this");
+  EXPECT_TRUE(fails_with(Code::invalid, check_tier(context_, *fast_)));
+}
+
+TEST_F(TierMarker, AStoreThatFailsIsNoAnswer) {
+  faults_.fail_all(Error(Code::unavailable, "scripted"));
+  EXPECT_TRUE(fails_with(Code::unavailable, check_tier(context_, *fast_)));
+  EXPECT_TRUE(fails_with(Code::unavailable, mark_tier(context_, *fast_)));
+}
+
+}  // namespace
+}  // namespace thaw

@@ -1,0 +1,75 @@
+// TierReads: looks blocks up in a tier, and believes nothing that does not match its sums.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <unordered_map>
+
+#include "format/tier_block.h"
+#include "object/block_cache.h"
+#include "object/block_names.h"
+#include "object/tier_breaker.h"
+
+namespace thaw {
+
+// An object of which blocks are wanted. A plain value.
+struct TieredObject {
+  ObjectKey key;
+  BlockNames names;
+  uint32_t block_bytes;
+  std::string etag;                      // empty when it is write-once
+  std::optional<uint64_t> object_bytes;  // where it is known
+};
+
+struct TierHit {
+  Buffer bytes;
+  ObjectInfo info;
+};
+
+// Thread-safe. What it is given outlives it.
+class TierReads {
+ public:
+  TierReads(ObjectStore& fast, const BlockCacheOptions& options, TierBreaker& breaker,
+            TierMeter& meter)
+      : fast_(fast), options_(options), breaker_(breaker), meter_(meter) {}
+
+  // The bytes [from, to) of a block's data; fewer where it ends before. Empty when the tier does
+  // not have it, whatever the reason: a block that is not what it says is removed and counted,
+  // other failures are counted. An error is the end of `context`.
+  Result<std::optional<TierHit>> look(const Context& context, const TieredObject& object,
+                                      uint64_t number, uint32_t from, uint32_t to);
+  // Removes blocks, as far as that works.
+  void remove(const Context& context, std::span<const ObjectKey> blocks);
+
+ private:
+  using Header = std::shared_ptr<const TierBlockHeader>;
+
+  // Headers that were checked, so that a read of a few pieces is one request and hashes no more
+  // than those. A stale one does no harm: the data is compared with its sums in any case.
+  class Headers {
+   public:
+    Header find(const std::string& block);
+    void keep(const std::string& block, Header header);
+    void forget(const std::string& block);
+
+   private:
+    std::mutex mutex_;
+    // When the young ones are many, they become the old ones, and the old ones go.
+    std::unordered_map<std::string, Header> young_, old_;
+  };
+
+  Result<TierHit> read(const Context& context, const TieredObject& object, uint64_t number,
+                       uint32_t from, uint32_t to);
+  Result<TierHit> read_data(const Context& context, const ObjectKey& block,
+                            const TierBlockHeader& header, uint32_t from, uint32_t to);
+
+  ObjectStore& fast_;
+  const BlockCacheOptions& options_;
+  TierBreaker& breaker_;
+  TierMeter& meter_;
+  Headers headers_;
+};
+
+}  // namespace thaw
