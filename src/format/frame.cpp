@@ -2,6 +2,7 @@
 
 #include <zstd.h>
 
+#include <cstring>
 #include <string>
 
 #include "format/limits.h"
@@ -67,30 +68,46 @@ FrameDecoder::FrameDecoder() : state_(std::make_unique<State>()) {}
 FrameDecoder::~FrameDecoder() = default;
 FrameDecoder::FrameDecoder(FrameDecoder&&) noexcept = default;
 
-Result<Bytes> FrameDecoder::decode(Codec codec, Bytes stored, size_t content_bytes) {
+namespace {
+
+Result<> check_frame(Codec codec, Bytes stored, size_t content_bytes) {
   if (content_bytes == 0 || content_bytes > limits::kChunkBytes) {
     return corrupt("a frame says that it holds " + std::to_string(content_bytes) + " bytes");
   }
   if (codec == Codec::raw) {
-    if (stored.size() != content_bytes) {
-      return corrupt("a raw frame's length is not its content's");
-    }
-    return stored;
+    if (stored.size() == content_bytes) return {};
+    return corrupt("a raw frame's length is not its content's");
   }
   if (codec != Codec::zstd) return corrupt("a frame of an unknown codec");
-  if (!is_one_frame(stored, content_bytes)) {
-    return corrupt("a frame is cut off, or is not one zstd frame of the length it should hold");
-  }
-  if (state_->context == nullptr) return Error(Code::exhausted, "no memory for zstd");
+  if (is_one_frame(stored, content_bytes)) return {};
+  return corrupt("a frame is cut off, or is not one zstd frame of the length it should hold");
+}
+
+}  // namespace
+
+Result<Bytes> FrameDecoder::decode(Codec codec, Bytes stored, size_t content_bytes) {
+  THAW_CHECK(check_frame(codec, stored, content_bytes));
+  if (codec == Codec::raw) return stored;
   state_->out.clear();
   state_->out.resize(content_bytes);
-  const size_t n = ZSTD_decompressDCtx(state_->context, state_->out.data(), content_bytes,
+  THAW_CHECK(decode_into(codec, stored, state_->out.span()));
+  return state_->out.view();
+}
+
+Result<> FrameDecoder::decode_into(Codec codec, Bytes stored, MutableBytes content) {
+  THAW_CHECK(check_frame(codec, stored, content.size()));
+  if (codec == Codec::raw) {
+    std::memcpy(content.data(), stored.data(), stored.size());
+    return {};
+  }
+  if (state_->context == nullptr) return Error(Code::exhausted, "no memory for zstd");
+  const size_t n = ZSTD_decompressDCtx(state_->context, content.data(), content.size(),
                                        stored.data(), stored.size());
   if (ZSTD_isError(n)) {
     return corrupt(std::string("a frame does not decompress: ") + ZSTD_getErrorName(n));
   }
-  if (n != content_bytes) return corrupt("a frame holds fewer bytes than it says");
-  return state_->out.view();
+  if (n != content.size()) return corrupt("a frame holds fewer bytes than it says");
+  return {};
 }
 
 }  // namespace thaw

@@ -44,6 +44,8 @@ class FrameDecoder {
   // The content, exactly `content_bytes` of it, or Code::corrupt. The view is valid until the next
   // call, and no longer than `stored`. It is not verified against any digest.
   Result<Bytes> decode(Codec codec, Bytes stored, size_t content_bytes);
+  // The same into memory of the caller's, as long as the content should be.
+  Result<> decode_into(Codec codec, Bytes stored, MutableBytes content);
 
  private:
   struct State;

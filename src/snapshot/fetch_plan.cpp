@@ -8,6 +8,33 @@
 
 namespace thaw {
 
+void sort_by_place(const Layout& layout, std::span<uint32_t> chunks) {
+  std::sort(chunks.begin(), chunks.end(), [&](uint32_t a, uint32_t b) {
+    const ChunkPlace& left = layout.chunks[a];
+    const ChunkPlace& right = layout.chunks[b];
+    return std::tie(left.pack, left.offset) < std::tie(right.pack, right.offset);
+  });
+}
+
+std::vector<FetchRange> join_frames(const Layout& layout, std::span<const uint32_t> frames) {
+  std::vector<FetchRange> ranges;
+  for (uint32_t i = 0; i < frames.size(); ++i) {
+    const ChunkPlace& chunk = layout.chunks[frames[i]];
+    const uint64_t end = uint64_t{chunk.offset} + chunk.stored_bytes;
+    FetchRange* last = ranges.empty() ? nullptr : &ranges.back();
+    const bool joins = last != nullptr && last->pack == chunk.pack &&
+                       chunk.offset <= last->offset + last->length + kFetchGapBytes &&
+                       end <= last->offset + std::max(kFetchBytes, last->length);
+    if (!joins) {
+      ranges.push_back({chunk.pack, chunk.offset, chunk.stored_bytes, i, 1});
+      continue;
+    }
+    last->length = std::max(last->length, end - last->offset);
+    ++last->frame_count;
+  }
+  return ranges;
+}
+
 FetchPlan::FetchPlan(const Manifest& manifest, const std::vector<uint8_t>& wanted) {
   const Layout& layout = manifest.layout;
   // A counting sort of the extents by chunk.
@@ -29,25 +56,8 @@ FetchPlan::FetchPlan(const Manifest& manifest, const std::vector<uint8_t>& wante
     }
   }
 
-  std::sort(frames_.begin(), frames_.end(), [&](uint32_t a, uint32_t b) {
-    const ChunkPlace& left = layout.chunks[a];
-    const ChunkPlace& right = layout.chunks[b];
-    return std::tie(left.pack, left.offset) < std::tie(right.pack, right.offset);
-  });
-  for (uint32_t i = 0; i < frames_.size(); ++i) {
-    const ChunkPlace& chunk = layout.chunks[frames_[i]];
-    const uint64_t end = uint64_t{chunk.offset} + chunk.stored_bytes;
-    FetchRange* last = ranges_.empty() ? nullptr : &ranges_.back();
-    const bool joins = last != nullptr && last->pack == chunk.pack &&
-                       chunk.offset <= last->offset + last->length + kFetchGapBytes &&
-                       end <= last->offset + std::max(kFetchBytes, last->length);
-    if (!joins) {
-      ranges_.push_back({chunk.pack, chunk.offset, chunk.stored_bytes, i, 1});
-      continue;
-    }
-    last->length = std::max(last->length, end - last->offset);
-    ++last->frame_count;
-  }
+  sort_by_place(layout, frames_);
+  ranges_ = join_frames(layout, frames_);
   for (const FetchRange& range : ranges_) fetched_bytes_ += range.length;
 }
 

@@ -20,9 +20,15 @@ struct FetchRange {
   uint32_t pack;
   uint64_t offset;
   uint64_t length;
-  uint32_t first_frame;  // into FetchPlan::frames
+  uint32_t first_frame;  // into the frames that were joined
   uint32_t frame_count;
 };
+
+// Joins frames into what one request fetches: neighbours in a pack, over small gaps. Precondition:
+// the chunk numbers stand in order of pack and offset.
+std::vector<FetchRange> join_frames(const Layout& layout, std::span<const uint32_t> frames);
+// Brings chunk numbers into that order.
+void sort_by_place(const Layout& layout, std::span<uint32_t> chunks);
 
 class FetchPlan {
  public:
