@@ -80,6 +80,38 @@ Digest file_digest(uint64_t size_bytes, const std::vector<Digest>& leaves) {
   return hash.finish();
 }
 
+void DigestBatch::add(Bytes content) {
+  sizes_.push_back(content.size());
+  size_t at = 0;
+  do {
+    leaves_.push_back(content.subspan(at, std::min(limits::kLeafBytes, content.size() - at)));
+    at += limits::kLeafBytes;
+  } while (at < content.size());
+}
+
+std::vector<Digest> DigestBatch::finish() {
+  std::vector<Digest> leaves(leaves_.size());
+  sha256_each(leaves_, leaves);
+  std::vector<Digest> digests;
+  digests.reserve(sizes_.size());
+  auto next = leaves.begin();
+  for (const uint64_t size_bytes : sizes_) {
+    const auto end = next + static_cast<ptrdiff_t>(leaf_count(size_bytes));
+    digests.push_back(file_digest(size_bytes, {next, end}));
+    next = end;
+  }
+  leaves_.clear();
+  sizes_.clear();
+  return digests;
+}
+
+Digest chunk_digest(Bytes content) {
+  if (content.size() <= limits::kLeafBytes) return sha256(content);
+  DigestBatch one;
+  one.add(content);
+  return one.finish().front();
+}
+
 BundleDigest::BundleDigest() { hash_.update("thaw bundle v1\n"); }
 
 void BundleDigest::add(uint32_t length, const Digest& file) {

@@ -64,6 +64,23 @@ Digest file_digest(uint64_t size_bytes, const std::vector<Digest>& leaves);
 // At least 1.
 uint64_t leaf_count(uint64_t size_bytes);
 
+// The digests of many contents, whose leaves are hashed together: longer batches keep
+// sha256_each's lanes full. One thread at a time.
+class DigestBatch {
+ public:
+  // The bytes stay as they are until finish().
+  void add(Bytes content);
+  // The file digest of each content, in order; starts anew.
+  std::vector<Digest> finish();
+
+ private:
+  std::vector<Bytes> leaves_;
+  std::vector<uint64_t> sizes_;
+};
+
+// Of a whole chunk: the file digest of its content.
+Digest chunk_digest(Bytes content);
+
 // A bundle's chunk digest, member by member.
 class BundleDigest {
  public:

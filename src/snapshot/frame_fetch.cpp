@@ -31,7 +31,7 @@ Result<Buffer> get_bytes(const Context& context, ObjectStore& store, const PackR
 
 // The one place that knows what a whole chunk's digest is of.
 bool is_whole_chunk(const ChunkPlace& chunk, Bytes content) {
-  return sha256(content) == chunk.digest;
+  return chunk_digest(content) == chunk.digest;
 }
 
 }  // namespace

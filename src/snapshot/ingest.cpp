@@ -8,6 +8,7 @@
 #include "base/beneath.h"
 #include "base/task_group.h"
 #include "format/limits.h"
+#include "snapshot/image_kind.h"
 #include "snapshot/ingest_worker.h"
 #include "snapshot/xattrs.h"
 
@@ -31,12 +32,6 @@ struct Unit {
   uint64_t segment = 0;
 };
 
-bool has_holes(const FileStat& stat) {
-  // Below this a hole saves less than the file's own records cost.
-  constexpr uint64_t kWorthBytes = 64 * 1024;
-  return stat.size_bytes > stat.allocated_bytes + kWorthBytes;
-}
-
 std::string_view extension_of(std::string_view name) {
   const size_t dot = name.rfind('.');
   return dot == std::string_view::npos ? std::string_view() : name.substr(dot);
@@ -57,11 +52,15 @@ void sort_for_bundles(const Tree& tree, std::vector<uint32_t>& nodes) {
 }  // namespace
 
 Ingest::Ingest(Scan& scan, std::string root_name, LayoutBuilder& layout, PackWriter& packs,
-               IngestOptions options, Progress* progress)
+               ObjectStore& store, const KnownDamage& damage, IngestOptions options,
+               Progress* progress)
     : scan_(scan),
       root_name_(std::move(root_name)),
       layout_(layout),
       packs_(packs),
+      store_(store),
+      damage_(damage),
+      parents_(layout.bases()),
       options_(std::move(options)),
       progress_(progress),
       recordable_(scan.tree.nodes.size(), 0) {}
@@ -74,12 +73,10 @@ Result<> Ingest::run(const Context& context, std::span<const uint32_t> nodes) {
   uint64_t run_bytes = 0;
   for (const uint32_t node : nodes) {
     const FileStat& stat = scan_.stats[node];
-    const bool image =
-        has_holes(stat) || (!options_.image.empty() && options_.image.match(scan_.tree.path(node)));
-    if (stat.size_bytes > limits::kLeafBytes || (image && stat.size_bytes > 0)) {
+    if (stat.size_bytes > limits::kLeafBytes || has_holes(stat) ||
+        (stat.size_bytes > 0 && is_named_image(node))) {
       auto file = std::make_unique<LargeFile>();
       file->node = node;
-      file->image = image;
       file->leaves.resize(leaf_count(stat.size_bytes));
       file->extents.resize((stat.size_bytes + kSegmentBytes - 1) / kSegmentBytes);
       file->segments_left = file->segments();
@@ -121,6 +118,10 @@ Result<> Ingest::run(const Context& context, std::span<const uint32_t> nodes) {
                    }));
   return parallel_for(context, options_.threads, workers.size(),
                       [&](const Context&, unsigned, size_t i) { return workers[i]->flush(); });
+}
+
+bool Ingest::is_named_image(uint32_t node) const {
+  return !options_.image.empty() && options_.image.match(scan_.tree.path(node));
 }
 
 std::string IngestWorker::name_of(uint32_t node) const {

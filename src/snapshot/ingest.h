@@ -10,7 +10,10 @@
 
 #include "base/context.h"
 #include "format/frame.h"
+#include "object/store.h"
+#include "snapshot/base_image.h"
 #include "snapshot/glob.h"
+#include "snapshot/known_damage.h"
 #include "snapshot/layout_builder.h"
 #include "snapshot/pack_writer.h"
 #include "snapshot/progress.h"
@@ -19,7 +22,7 @@
 namespace thaw {
 
 struct IngestOptions {
-  Globs image;
+  Globs image;  // further files that are laid down as images
   int compression_level = 3;
   unsigned threads = 1;
   bool record_stats = false;  // take leases, so that stable files can go into the stat cache
@@ -29,8 +32,9 @@ struct IngestOptions {
 // times and payload as they were at the reading. The objects passed in outlive it.
 class Ingest {
  public:
+  // `store` is where the layout's bases are read, and `damage` what remembers that they cannot be.
   Ingest(Scan& scan, std::string root_name, LayoutBuilder& layout, PackWriter& packs,
-         IngestOptions options, Progress* progress);
+         ObjectStore& store, const KnownDamage& damage, IngestOptions options, Progress* progress);
 
   // Reads these nodes (regular files, no hard links), in canonical order. Errors: busy (a file
   // changed at each of three readings), denied, and what the pack writer answers.
@@ -46,10 +50,15 @@ class Ingest {
   friend class IngestWorker;
   friend struct LargeFile;
 
+  bool is_named_image(uint32_t node) const;
+
   Scan& scan_;
   const std::string root_name_;
   LayoutBuilder& layout_;
   PackWriter& packs_;
+  ObjectStore& store_;
+  const KnownDamage& damage_;
+  const ImageParents parents_;
   const IngestOptions options_;
   Progress* const progress_;
   std::mutex mutex_;  // guards the tree's attribute sets, and vanished_

@@ -1,7 +1,4 @@
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 
 #include "format/chunker.h"
@@ -9,40 +6,6 @@
 #include "snapshot/ingest_worker.h"
 
 namespace thaw {
-namespace {
-
-constexpr size_t kPageBytes = 4096;
-// A run of zeros inside an image's leaf is left out only from this length on: a shorter one costs
-// less compressed than as an extent of its own.
-constexpr size_t kZeroRunBytes = 64 * 1024;
-
-bool all_zero(Bytes bytes) {
-  // memcmp of a run with itself shifted by one: as fast as memory.
-  return bytes.empty() ||
-         (bytes[0] == 0 && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
-}
-
-struct Run {
-  size_t begin;
-  size_t end;
-};
-
-// The runs of a leaf that are to be kept: all but long runs of zero pages.
-std::vector<Run> data_runs(Bytes leaf) {
-  std::vector<Run> runs;
-  for (size_t at = 0; at < leaf.size(); at += kPageBytes) {
-    const size_t end = std::min(at + kPageBytes, leaf.size());
-    if (all_zero(leaf.subspan(at, end - at))) continue;
-    if (!runs.empty() && at - runs.back().end < kZeroRunBytes) {
-      runs.back().end = end;
-    } else {
-      runs.push_back({at, end});
-    }
-  }
-  return runs;
-}
-
-}  // namespace
 
 Result<bool> IngestWorker::open_large(LargeFile& file) {
   const std::lock_guard lock(file.mutex);
@@ -56,6 +19,7 @@ Result<bool> IngestWorker::open_large(LargeFile& file) {
   if (!opened) return std::move(opened).within("save " + name_of(file.node)).error();
   if (opened->lease && !ctime_is_past(opened->stat.ctime_ns)) opened->lease.reset();
   file.open = *std::move(opened);
+  THAW_CHECK(choose_cut(file));
   return true;
 }
 
@@ -150,21 +114,22 @@ Result<> IngestWorker::read_by_content(const Context& context, LargeFile& file, 
     filled += want;
 
     std::vector<Bytes> parts;
+    DigestBatch batch;
     while (cut < filled && (filled == end || filled - cut >= sizes.max_bytes)) {
       const Bytes ahead = window_.view().subspan(cut - base);
       parts.push_back(ahead.first(
           first_chunk_length(ahead.first(std::min(ahead.size(), sizes.max_bytes)), sizes)));
+      batch.add(parts.back());
       cut += parts.back().size();
     }
     const size_t chunks = parts.size();
     const size_t first_leaf = hashed / limits::kLeafBytes;
     while (hashed < filled && (filled == end || filled - hashed >= limits::kLeafBytes)) {
       const size_t length = std::min<uint64_t>(limits::kLeafBytes, end - hashed);
-      parts.push_back(window_.view().subspan(hashed - base, length));
+      batch.add(window_.view().subspan(hashed - base, length));
       hashed += length;
     }
-    std::vector<Digest> digests(parts.size());
-    sha256_each(parts, digests);
+    const std::vector<Digest> digests = batch.finish();
     std::copy(digests.begin() + static_cast<ptrdiff_t>(chunks), digests.end(),
               file.leaves.begin() + static_cast<ptrdiff_t>(first_leaf));
     uint64_t at = extents.empty() ? begin : extents.back().file_offset + extents.back().length;
@@ -174,58 +139,6 @@ Result<> IngestWorker::read_by_content(const Context& context, LargeFile& file, 
       at += parts[i].size();
       if (ingest_.progress_ != nullptr) ingest_.progress_->bytes_done += parts[i].size();
     }
-  }
-  return {};
-}
-
-Result<> IngestWorker::read_as_image(const Context& context, LargeFile& file, uint64_t begin,
-                                     uint64_t end, std::vector<Extent>& extents) {
-  const std::string name = name_of(file.node);
-  const int fd = file.open->fd.get();
-  uint64_t data = begin;  // where the next data is, at the earliest
-  for (uint64_t at = begin; at < end; at += limits::kLeafBytes) {
-    THAW_CHECK(context.alive());
-    yield_lease(file);
-    const size_t length = std::min<uint64_t>(limits::kLeafBytes, end - at);
-    if (data <= at) {
-      const off_t found = ::lseek(fd, static_cast<off_t>(at), SEEK_DATA);
-      // ENXIO: nothing but a hole up to the end. Other answers: a filesystem that cannot tell.
-      data = found >= 0 ? static_cast<uint64_t>(found) : errno == ENXIO ? UINT64_MAX : at;
-    }
-    const uint64_t leaf = at / limits::kLeafBytes;
-    if (ingest_.progress_ != nullptr) ingest_.progress_->bytes_done += length;
-    if (data >= at + length && length == limits::kLeafBytes) {
-      file.leaves[leaf] = zero_leaf_digest();
-      continue;
-    }
-    window_.clear();
-    window_.resize(length);
-    THAW_ASSIGN(const size_t n, pread_up_to(fd, window_.span(), at, name));
-    if (n != length) return Error(Code::busy, name + " shrank while it was being read");
-    file.leaves[leaf] = sha256(window_.view());
-    THAW_CHECK(lay_leaf(at, window_.view(), file.leaves[leaf], extents));
-  }
-  return {};
-}
-
-// One chunk for what a leaf holds besides zeros.
-Result<> IngestWorker::lay_leaf(uint64_t at, Bytes leaf, const Digest& digest,
-                                std::vector<Extent>& extents) {
-  const std::vector<Run> runs = data_runs(leaf);
-  if (runs.empty()) return {};
-  if (runs.size() == 1 && runs[0].begin == 0 && runs[0].end == leaf.size()) {
-    THAW_ASSIGN(const uint32_t chunk, lay_whole_chunk(leaf, digest));
-    extents.push_back({at, chunk, 0, static_cast<uint32_t>(leaf.size())});
-    return {};
-  }
-  ByteVector packed;
-  for (const Run& run : runs) packed.append(leaf.subspan(run.begin, run.end - run.begin));
-  THAW_ASSIGN(const uint32_t chunk, lay_whole_chunk(packed.view(), sha256(packed.view())));
-  uint32_t offset = 0;
-  for (const Run& run : runs) {
-    const auto length = static_cast<uint32_t>(run.end - run.begin);
-    extents.push_back({at + run.begin, chunk, offset, length});
-    offset += length;
   }
   return {};
 }

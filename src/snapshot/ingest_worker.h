@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 
+#include "snapshot/image_window.h"
 #include "snapshot/ingest.h"
 #include "snapshot/stat_cache.h"
 
@@ -37,6 +38,7 @@ struct FileRead {
 struct LargeFile {
   uint32_t node = 0;
   bool image = false;
+  std::optional<ImageParent> parent{};  // of an image
   std::mutex mutex;  // guards open and the vectors' growth; segments write to slots of their own
   std::optional<OpenFile> open;
   bool gone = false;
@@ -51,7 +53,9 @@ struct LargeFile {
 class IngestWorker {
  public:
   explicit IngestWorker(Ingest& ingest)
-      : ingest_(ingest), encoder_(ingest.options_.compression_level) {}
+      : ingest_(ingest),
+        encoder_(ingest.options_.compression_level),
+        base_reader_(ingest.store_, ingest.layout_.bases(), ingest.damage_) {}
 
   // Small files, which are likely to be neighbours in a bundle.
   Result<> read_run(const Context& context, std::span<const uint32_t> nodes);
@@ -74,9 +78,29 @@ class IngestWorker {
   Result<> read_open_segment(const Context& context, LargeFile& file, uint64_t segment);
   Result<> read_by_content(const Context& context, LargeFile& file, uint64_t begin, uint64_t end,
                            std::vector<Extent>& extents);
+  // Whether it is laid down as an image, and the file of a base that it is compared with.
+  Result<> choose_cut(LargeFile& file);
   Result<> read_as_image(const Context& context, LargeFile& file, uint64_t begin, uint64_t end,
                          std::vector<Extent>& extents);
-  Result<> lay_leaf(uint64_t at, Bytes leaf, const Digest& digest, std::vector<Extent>& extents);
+  // Part of a segment that is read as an image, in ingest_image.cpp.
+  struct Window {
+    uint64_t offset;
+    Bytes content;
+    std::span<const Digest> leaves;
+  };
+  struct Packed {
+    Bytes content;
+    Digest digest;
+  };
+  Result<> lay_window(const Context& context, const LargeFile& file, const Window& window,
+                      std::vector<Extent>& extents);
+  Packed pack(const Window& window, std::span<const WindowRun> runs);
+  Result<bool> lay_over_base(const Context& context, const ImageParent& parent,
+                             const Window& window, std::span<const WindowRun> runs, BaseWindow base,
+                             std::vector<Extent>& extents);
+  Result<> lay_pages(const Window& window, const WindowPlan& plan, uint32_t base,
+                     std::vector<Extent>& extents);
+  Result<> flush_pages(std::vector<Extent>& extents);
   Result<bool> complete(LargeFile& file);
   static void yield_lease(LargeFile& file);
   Result<uint32_t> lay_whole_chunk(Bytes content, const Digest& digest);
@@ -99,6 +123,10 @@ class IngestWorker {
   std::vector<Member> members_;
   BundleDigest bundle_digest_;
   ByteVector window_;  // of a large file
+  BaseReader base_reader_;
+  ByteVector base_window_;
+  ByteVector packed_;  // what a window holds besides zeros
+  ByteVector pages_;   // changed ones of neighbouring windows, not yet compressed
   uint32_t folder_node_ = kNone;
   UniqueFd folder_;
 };

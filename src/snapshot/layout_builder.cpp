@@ -98,6 +98,23 @@ LayoutBuilder::ChunkClaim LayoutBuilder::claim_whole_chunk(const Digest& digest)
   return {number, true};
 }
 
+std::optional<uint32_t> LayoutBuilder::claim_base_chunk(uint32_t base, uint32_t chunk) {
+  const std::lock_guard lock(mutex_);
+  if (given_up(base, chunk)) return std::nullopt;
+  const Digest& digest = bases_[base].manifest().layout.chunks[chunk].digest;
+  const auto number = static_cast<uint32_t>(chunks_.size());
+  const auto [found, fresh] = chunk_numbers_.try_emplace(digest, number);
+  if (!fresh) return found->second;
+  chunks_.emplace_back();
+  chunks_.back().source = {base, chunk};
+  return number;
+}
+
+bool LayoutBuilder::base_gives(uint32_t base, uint32_t chunk) const {
+  const std::lock_guard lock(mutex_);
+  return !given_up(base, chunk);
+}
+
 uint32_t LayoutBuilder::add_bundle() {
   const std::lock_guard lock(mutex_);
   chunks_.emplace_back();
@@ -133,6 +150,7 @@ void LayoutBuilder::give_up_dead_bundles(double min_alive) {
   for (uint32_t base = 0; base < bases_.size(); ++base) {
     const auto& chunks = bases_[base].manifest().layout.chunks;
     for (uint32_t i = 0; i < chunks.size(); ++i) {
+      if (chunks[i].kind != ChunkKind::bundle) continue;
       const auto bound = static_cast<uint64_t>(min_alive * chunks[i].content_bytes);
       if (live[base][i] != 0 && live[base][i] < bound) given_up_[base][i] = 1;
     }

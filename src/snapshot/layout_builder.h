@@ -30,7 +30,8 @@ class BaseSnapshot {
 // that a restore after any number of generations fetches at most twice what it needs and asks a
 // bounded number of requests.
 struct FragmentationBudget {
-  // A bundle of which less than this share is still alive is given up.
+  // A bundle of which less than this share is still alive is given up. Not so a chunk of an image:
+  // those have a budget for each window (snapshot/image_window.h).
   double min_alive = 0.5;
   // Fetch ranges that are always allowed, and how many more per 8 MiB of frames.
   uint64_t free_ranges = 16;
@@ -43,6 +44,7 @@ class LayoutBuilder {
  public:
   // The bases outlive the builder.
   explicit LayoutBuilder(const std::vector<BaseSnapshot>& bases);
+  const std::vector<BaseSnapshot>& bases() const { return bases_; }
 
   // Whether a base has this content, usable as it lies there.
   bool base_has(const Content& content) const;
@@ -61,6 +63,11 @@ class LayoutBuilder {
     bool lay_down;
   };
   ChunkClaim claim_whole_chunk(const Digest& digest);
+  // The number for a whole chunk that lies in a base, of which any part may be used. Empty when the
+  // budget gave it up.
+  std::optional<uint32_t> claim_base_chunk(uint32_t base, uint32_t chunk);
+  // Whether claim_base_chunk would answer.
+  bool base_gives(uint32_t base, uint32_t chunk) const;
   uint32_t add_bundle();
   // The chunk's pack is a number of the save's own packs.
   void place_chunk(uint32_t chunk, const ChunkPlace& place);

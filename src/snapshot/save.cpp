@@ -39,7 +39,8 @@ class Saver {
         store_(store),
         request_(request),
         progress_(progress),
-        soundness_(store, KnownDamage(request.damage_dir).recall()) {}
+        damage_(request.damage_dir),
+        soundness_(store, damage_.recall()) {}
 
   Result<SaveReport> run();
 
@@ -77,6 +78,7 @@ class Saver {
 
   std::vector<Destination> destinations_;
   std::vector<Entry> base_entries_;
+  const KnownDamage damage_;
   Soundness soundness_;
   std::map<RandomId, bool> sound_;  // by entry's nonce: what was found so far
   Scan scan_;
@@ -378,7 +380,7 @@ Result<> Saver::store_into(PackWriter& packs) {
   options.compression_level = request_.compression_level;
   options.threads = request_.threads;
   options.record_stats = record_stats_;
-  Ingest ingest(scan_, request_.path, *layout_, packs, options, progress_);
+  Ingest ingest(scan_, request_.path, *layout_, packs, store_, damage_, options, progress_);
 
   std::vector<uint32_t> unknown;
   uint64_t bytes = 0;

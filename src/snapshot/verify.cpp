@@ -179,7 +179,7 @@ class Verifier {
   }
 
   static bool matches(Bytes content, const ChunkPlace& chunk, const PackUse& use) {
-    if (chunk.kind == ChunkKind::whole) return sha256(content) == chunk.digest;
+    if (chunk.kind == ChunkKind::whole) return chunk_digest(content) == chunk.digest;
     const auto files = use.files.find(chunk.offset);
     if (files == use.files.end()) return true;
     std::set<std::pair<uint32_t, uint32_t>> done;

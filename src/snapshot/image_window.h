@@ -1,0 +1,64 @@
+// How one window of an image is laid down: what of it is zeros, what a base has of it, and what is
+// laid anew. Pure.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/bytes.h"
+#include "format/manifest.h"
+
+namespace thaw {
+
+// Images lie on a grid of windows (docs/decisions/0008): two leaves each, so that the digest of a
+// window comes from digests that the file's own needs anyway.
+inline constexpr uint64_t kWindowBytes = 2 * 1024 * 1024;
+// A window never refers to more chunks.
+inline constexpr size_t kWindowPieces = 8;
+// The grain of comparison: what kernels and hypervisors write.
+inline constexpr size_t kPageBytes = 4096;
+// A run of zeros of this length is left out wherever it lies. A shorter one between data costs less
+// compressed than as an extent of its own.
+inline constexpr size_t kZeroRunBytes = 64 * 1024;
+
+bool all_zero(Bytes bytes);
+
+// A run of a window, from its start.
+struct WindowRun {
+  uint32_t begin = 0;
+  uint32_t end = 0;
+  bool operator==(const WindowRun&) const = default;
+};
+
+// The runs that are to be kept of a window by itself: all but zeros at both ends and long runs of
+// them between, by whole pages.
+std::vector<WindowRun> data_runs(Bytes window);
+
+// The part of a content's extents, which ascend, that lies within a range.
+std::vector<Extent> clipped_extents(std::span<const Extent> extents, uint64_t offset,
+                                    uint64_t length);
+
+// Whether these extents are one chunk that holds exactly these runs of the window, one after
+// another.
+bool is_one_chunk_of(std::span<const Extent> extents, uint64_t window_offset,
+                     std::span<const WindowRun> runs, uint32_t chunk_bytes);
+
+// What a base has of a window.
+struct BaseWindow {
+  Bytes content;                // as long as the child's; what lies past the base's end is zeros
+  std::vector<Extent> extents;  // clipped to the window
+  std::vector<uint32_t> lost;   // chunks that cannot be had
+};
+
+struct WindowPlan {
+  std::vector<Extent> kept;      // the base's extents of pages that are the same
+  std::vector<WindowRun> fresh;  // pages to be laid down; empty when nothing is
+};
+
+// Compares page by page. Pages that differ are laid down (or left out, where they are zeros), and
+// so are all pages of the base's chunks that give least, until the window has at most kWindowPieces
+// chunks, of which what is laid down is one.
+WindowPlan plan_window(Bytes content, uint64_t window_offset, const BaseWindow& base);
+
+}  // namespace thaw
