@@ -2,11 +2,14 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
 #include "app/duration.h"
 #include "app/nearest.h"
+#include "app/setting_values.h"
+#include "app/tier_settings.h"
 #include "base/task_group.h"
 
 namespace thaw {
@@ -19,47 +22,9 @@ constexpr int64_t kMostThreads = 256;
 struct Draft {
   Config config;
   bool timeout_named = false;
+  bool use_tiers = true;
+  TierSettings tiers;
 };
-
-Error expected(std::string_view what) { return {Code::invalid, fmt::format("expected {}", what)}; }
-
-// --- values
-
-Result<std::string> text_of(const SettingValue& value) {
-  const auto* text = std::get_if<std::string>(&value);
-  if (text == nullptr) return expected("a text in quotes");
-  if (text->find('\0') != std::string::npos) return expected("a text without a NUL");
-  return *text;
-}
-
-Result<bool> switch_of(const SettingValue& value) {
-  if (const auto* flag = std::get_if<bool>(&value)) return *flag;
-  if (const auto* text = std::get_if<std::string>(&value)) {
-    for (const char* yes : {"on", "true", "yes", "1"}) {
-      if (*text == yes) return true;
-    }
-    for (const char* no : {"off", "false", "no", "0"}) {
-      if (*text == no) return false;
-    }
-  }
-  return expected("\"on\" or \"off\"");
-}
-
-Result<int64_t> integer_of(const SettingValue& value, int64_t least, int64_t most) {
-  const auto* number = std::get_if<int64_t>(&value);
-  if (number == nullptr || *number < least || *number > most) {
-    return expected(fmt::format("a whole number from {} to {}", least, most));
-  }
-  return *number;
-}
-
-Result<double> share_of(const SettingValue& value) {
-  double number = -1;
-  if (const auto* real = std::get_if<double>(&value)) number = *real;
-  if (const auto* integer = std::get_if<int64_t>(&value)) number = static_cast<double>(*integer);
-  if (!(number >= 0 && number <= 1)) return expected("a share from 0 to 1, like 0.5");
-  return number;
-}
 
 // --- settings
 
@@ -181,6 +146,13 @@ Result<> set_policy_switch(Draft& draft, const SettingValue& value) {
   return {};
 }
 
+// --- tiers
+
+Result<> set_use_tiers(Draft& draft, const SettingValue& value) {
+  THAW_ASSIGN(draft.use_tiers, switch_of(value));
+  return {};
+}
+
 struct Known {
   const char* name;
   Result<> (*set)(Draft&, const SettingValue&);
@@ -199,6 +171,7 @@ constexpr Known kKnown[] = {
     {"policy.shrink_below", set_shrink_below},
     {"policy.accept_after_refusals", set_accept_after_refusals},
     {"limits.threads", set_threads},
+    {"tiers", set_use_tiers},
     {"retry.attempts", set_attempts},
     {"retry.base", set_duration<[](Config& config) { return &config.retry.base_ms; }>},
     {"retry.cap", set_duration<[](Config& config) { return &config.retry.cap_ms; }>},
@@ -216,6 +189,7 @@ constexpr Known kKnown[] = {
 };
 
 Result<> apply(Draft& draft, const Setting& setting) {
+  if (setting.name.starts_with(TierSettings::kPrefix)) return draft.tiers.apply(setting);
   for (const Known& known : kKnown) {
     if (setting.name != known.name) continue;
     return known.set(draft, setting.value).within(setting.name).within(setting.where);
@@ -226,6 +200,11 @@ Result<> apply(Draft& draft, const Setting& setting) {
 }
 
 Result<> apply_all(Draft& draft, const std::vector<Setting>& settings) {
+  if (std::any_of(settings.begin(), settings.end(), [](const Setting& each) {
+        return each.name.starts_with(TierSettings::kPrefix);
+      })) {
+    draft.tiers = TierSettings();
+  }
   for (const Setting& setting : settings) THAW_CHECK(apply(draft, setting));
   return {};
 }
@@ -301,6 +280,8 @@ Result<Config> load_config(const Context& context, const ConfigSources& sources,
       draft.config.credentials.secret_access_key.empty()) {
     return Error(Code::invalid, "s3.access_key_id and s3.secret_access_key go together");
   }
+  THAW_ASSIGN(draft.config.tiers, draft.tiers.finish());
+  if (!draft.use_tiers) draft.config.tiers.clear();
   // What helps must not hold up for ever what it helps.
   if (draft.config.advisory && !draft.timeout_named) draft.config.timeout_ms = kAdvisoryTimeout;
   return std::move(draft.config);

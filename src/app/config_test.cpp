@@ -50,6 +50,24 @@ class ConfigTest : public ::testing::Test {
   Locations locations_;
 };
 
+TEST_F(ConfigTest, TiersOfAHigherSourceReplaceThoseOfALowerOne) {
+  write("user.toml",
+        "[[tier]]\nkind = \"disk\"\npath = \"/a\"\n[[tier]]\nkind = \"disk\"\npath = \"/b\"\n");
+  auto config = load();
+  ASSERT_TRUE(is_ok(config));
+  ASSERT_EQ(config->tiers.size(), 2U);
+  EXPECT_EQ(config->tiers[0].place, "/a");
+  sources_.json = write("more.json", R"({"tier": [{"kind": "disk", "path": "/c"}]})");
+  config = load();
+  ASSERT_TRUE(is_ok(config));
+  ASSERT_EQ(config->tiers.size(), 1U);
+  EXPECT_EQ(config->tiers[0].place, "/c");
+  flag("tiers", false);
+  config = load();
+  ASSERT_TRUE(is_ok(config));
+  EXPECT_TRUE(config->tiers.empty());
+}
+
 TEST_F(ConfigTest, Defaults) {
   const auto config = load();
   ASSERT_TRUE(is_ok(config));
@@ -191,31 +209,87 @@ TEST_F(ConfigTest, ValuesAreNotRepeatedInMessages) {
   EXPECT_EQ(fault().find("sesame"), std::string::npos) << fault();
 }
 
+TEST(OpenStoreTest, TiersStandInTheOrderWritten) {
+  const TempDir folder;
+  const Context process;
+  Config config;
+  config.store = folder.path_of("store");
+  TierConfig near;
+  near.place = folder.path_of("near");
+  TierConfig far;
+  far.kind = TierConfig::Kind::bucket;
+  far.place = "s3://tier/x?endpoint=http://localhost:1";
+  config.tiers = {near, far};
+  const Locations locations;
+  const auto opened = open_store(config, locations, process_environment(), process);
+  ASSERT_TRUE(is_ok(opened));
+  EXPECT_EQ(opened->store->describe(), "disk(" + near.place +
+                                           ") over s3(http://localhost:1/tier/x) over retrying "
+                                           "over metered over disk(" +
+                                           folder.path_of("store") + ")");
+  ASSERT_EQ(opened->tiers.size(), 2U);
+  EXPECT_EQ(opened->tiers[0].name, "disk(" + near.place + ")");
+}
+
+TEST(OpenStoreTest, ATierInThePlaceOfAnotherIsRefused) {
+  const TempDir folder;
+  const Context process;
+  const Locations locations;
+  auto refused = [&](const char* store,
+                     std::vector<std::pair<TierConfig::Kind, std::string>> places) {
+    Config config;
+    config.store = store[0] == '/' ? folder.path_of(store + 1) : store;
+    for (auto& [kind, place] : places) {
+      TierConfig tier;
+      tier.kind = kind;
+      tier.place = kind == TierConfig::Kind::disk ? folder.path_of(place) : place;
+      config.tiers.push_back(tier);
+    }
+    return fails_with(Code::invalid, open_store(config, locations, process_environment(), process));
+  };
+  constexpr auto kDisk = TierConfig::Kind::disk;
+  constexpr auto kBucket = TierConfig::Kind::bucket;
+  EXPECT_TRUE(refused("/store", {{kDisk, "store"}}));
+  EXPECT_TRUE(refused("/store", {{kDisk, "store/tier"}}));
+  EXPECT_TRUE(refused("/store/a", {{kDisk, "store"}}));
+  EXPECT_TRUE(refused("/store", {{kDisk, "tier"}, {kDisk, "tier"}}));
+  EXPECT_TRUE(refused("/store", {{kDisk, "tier"}, {kDisk, "x/../tier/"}}));
+  EXPECT_TRUE(refused("s3://bucket/a", {{kBucket, "s3://bucket/a"}}));
+  EXPECT_TRUE(refused("s3://bucket/a", {{kBucket, "s3://bucket"}}));
+  EXPECT_TRUE(refused("/store", {{kBucket, "s3://bucket"}, {kBucket, "s3://bucket/x"}}));
+  EXPECT_TRUE(refused("/store", {{kBucket, "file:///x"}}));
+  EXPECT_TRUE(refused("/store", {{kBucket, "s3://no"}}));
+  write_text(folder.path_of("foreign.txt"), "x");
+  EXPECT_TRUE(refused("/store", {{kDisk, ""}}));
+}
+
 TEST(OpenStoreTest, NamesTheStackAndTheDirectory) {
   const TempDir folder;
+  const Context process;
   Config config;
   Locations locations;
   locations.store = folder.path_of("embedded");
-  const auto embedded = open_store(config, locations, process_environment());
+  const auto embedded = open_store(config, locations, process_environment(), process);
   ASSERT_TRUE(is_ok(embedded));
   EXPECT_EQ(embedded->store->describe(),
             "retrying over metered over disk(" + folder.path_of("embedded") + ")");
   EXPECT_EQ(embedded->local_path, folder.path_of("embedded"));
 
   config.store = "file://" + folder.path_of("x/../named/");
-  const auto named = open_store(config, locations, process_environment());
+  const auto named = open_store(config, locations, process_environment(), process);
   ASSERT_TRUE(is_ok(named));
   EXPECT_EQ(named->local_path, folder.path_of("named"));
 
   config.store = "s3://bucket/x?region=eu-west-1";
-  const auto bucket = open_store(config, locations, process_environment());
+  const auto bucket = open_store(config, locations, process_environment(), process);
   ASSERT_TRUE(is_ok(bucket));
   EXPECT_EQ(bucket->store->describe(),
             "retrying over metered over s3(https://bucket.s3.eu-west-1.amazonaws.com/x)");
   EXPECT_FALSE(bucket->local_path);
 
   config.store = "s3://no";
-  EXPECT_TRUE(fails_with(Code::invalid, open_store(config, locations, process_environment())));
+  EXPECT_TRUE(
+      fails_with(Code::invalid, open_store(config, locations, process_environment(), process)));
 }
 
 }  // namespace

@@ -1,9 +1,14 @@
 #include "app/open_store.h"
 
+#include <fmt/format.h>
+
 #include <filesystem>
 #include <system_error>
 
+#include "base/log.h"
+#include "object/block_cache.h"
 #include "object/disk.h"
+#include "object/disk_tier.h"
 #include "object/retrying.h"
 
 namespace thaw {
@@ -19,13 +24,6 @@ std::string resolved(const std::string& path) {
   return text;
 }
 
-Result<> open_directory(const DirectoryUrl& url, const Config& config, OpenedStore& opened) {
-  opened.local_path = resolved(url.path);
-  THAW_ASSIGN(auto disk, open_disk_store(url.path));
-  opened.store = retrying(metered(std::move(disk), *opened.meter), config.retry);
-  return {};
-}
-
 // The variables of the AWS SDKs, unless the URL says more.
 std::string region_of(const S3Url& url, const Environment& environment) {
   if (url.region_named) return url.options.region;
@@ -35,31 +33,110 @@ std::string region_of(const S3Url& url, const Environment& environment) {
   return url.options.region;
 }
 
-void open_bucket(S3Url url, const Config& config, const Environment& environment,
-                 OpenedStore& opened) {
+// The bucket itself, without decorators.
+std::unique_ptr<ObjectStore> open_bucket(S3Url url, const Config& config,
+                                         const Environment& environment, BucketParts& parts) {
   url.options.region = region_of(url, environment);
   url.options.hedge_start = config.hedge_ms;
   s3::HttpOptions http = config.http;
   if (!url.ca_file.empty()) http.ca_file = url.ca_file;
-  opened.http = s3::make_http_client(std::move(http));
+  parts.http = s3::make_http_client(std::move(http));
   if (!url.anonymous) {
     s3::CredentialOptions options;
     options.profile = url.profile;
     options.region = url.options.region;
     if (!config.credentials.access_key_id.empty()) options.fixed = config.credentials;
-    opened.credentials =
-        s3::credential_chain(std::move(options), environment, *opened.http, system_clock());
+    parts.credentials =
+        s3::credential_chain(std::move(options), environment, *parts.http, system_clock());
   }
   auto bucket =
-      s3::make_s3_store(url.options, *opened.http, opened.credentials.get(), system_clock());
-  opened.store = retrying(metered(std::move(bucket), *opened.meter), config.retry);
-  opened.bucket = std::move(url);
+      s3::make_s3_store(url.options, *parts.http, parts.credentials.get(), system_clock());
+  parts.url = std::move(url);
+  return bucket;
 }
+
+// Where something lies: a directory's path, or a bucket's host and prefix, with a slash at the end.
+std::string place_of_path(const std::string& path) { return resolved(path) + '/'; }
+std::string place_of_bucket(const ObjectStore& bucket) { return bucket.describe() + '/'; }
+
+bool meet(const std::string& a, const std::string& b) {
+  return a.starts_with(b) || b.starts_with(a);
+}
+
+// Puts the tiers in front of a store.
+class TierStack {
+ public:
+  TierStack(const Config& config, const Environment& environment, const Context& process,
+            std::string store_place)
+      : config_(config), environment_(environment), process_(process) {
+    places_.push_back(std::move(store_place));
+  }
+
+  // Farthest first: each is put before what came before it.
+  Result<> put_before(const TierConfig& tier, const std::string& store_name, OpenedStore& opened) {
+    OpenedTier made;
+    THAW_ASSIGN(std::optional<Fast> fast, open_fast(tier, made.bucket).within(tier.where));
+    if (!fast) return {};
+    for (const std::string& other : places_) {
+      if (!meet(fast->place, other)) continue;
+      return Error(Code::invalid, fmt::format("{}: a tier lies in the place of another, or of the "
+                                              "store: {}",
+                                              tier.where, tier.place));
+    }
+    places_.push_back(fast->place);
+    BlockCacheOptions options;
+    options.store_name = store_name;
+    options.block_bytes = tier.block_bytes;
+    options.fill = tier.fill;
+    options.max_bytes = tier.max_bytes;
+    options.reads_pieces = tier.kind == TierConfig::Kind::disk;
+    made.name = fast->store->describe();
+    made.meter = std::make_unique<TierMeter>();
+    opened.store = block_cache(std::move(opened.store), std::move(fast->store),
+                               std::move(fast->claims), std::move(options), *made.meter, process_);
+    opened.tiers.insert(opened.tiers.begin(), std::move(made));
+    return {};
+  }
+
+ private:
+  struct Fast {
+    std::unique_ptr<ObjectStore> store;
+    std::unique_ptr<BlockClaims> claims;
+    std::string place;
+  };
+
+  // Empty when it cannot be opened for now, which is no reason to stop.
+  Result<std::optional<Fast>> open_fast(const TierConfig& tier, BucketParts& parts) const {
+    if (tier.kind == TierConfig::Kind::disk) {
+      auto disk = open_disk_tier(tier.place);
+      if (disk) {
+        return Fast{std::move(disk->store), std::move(disk->claims), place_of_path(tier.place)};
+      }
+      if (disk.error().code() == Code::invalid) return std::move(disk).error();
+      log::warn("a tier is left out: {}", disk.error().text());
+      return std::optional<Fast>();
+    }
+    THAW_ASSIGN(StoreUrl url, parse_store_url(tier.place, "/"));
+    auto* bucket = std::get_if<S3Url>(&url);
+    if (bucket == nullptr) {
+      return Error(Code::invalid, "a tier of kind \"bucket\" has a url of s3:// or gs://");
+    }
+    Fast fast;
+    fast.store = open_bucket(std::move(*bucket), config_, environment_, parts);
+    fast.place = place_of_bucket(*fast.store);
+    return fast;
+  }
+
+  const Config& config_;
+  const Environment& environment_;
+  const Context& process_;
+  std::vector<std::string> places_;
+};
 
 }  // namespace
 
 Result<OpenedStore> open_store(const Config& config, const Locations& locations,
-                               const Environment& environment) {
+                               const Environment& environment, const Context& process) {
   StoreUrl url = DirectoryUrl{locations.store};
   if (config.store) {
     std::error_code fault;
@@ -69,10 +146,22 @@ Result<OpenedStore> open_store(const Config& config, const Locations& locations,
   }
   OpenedStore opened;
   opened.meter = std::make_unique<StoreMeter>();
+  std::unique_ptr<ObjectStore> backend;
+  std::string place;
   if (auto* bucket = std::get_if<S3Url>(&url)) {
-    open_bucket(std::move(*bucket), config, environment, opened);
+    backend = open_bucket(std::move(*bucket), config, environment, opened.bucket);
+    place = place_of_bucket(*backend);
   } else {
-    THAW_CHECK(open_directory(std::get<DirectoryUrl>(url), config, opened));
+    const std::string path = std::get<DirectoryUrl>(url).path;
+    opened.local_path = resolved(path);
+    THAW_ASSIGN(backend, open_disk_store(path));
+    place = place_of_path(path);
+  }
+  const std::string name = backend->describe();
+  opened.store = retrying(metered(std::move(backend), *opened.meter), config.retry);
+  TierStack stack(config, environment, process, std::move(place));
+  for (auto tier = config.tiers.rbegin(); tier != config.tiers.rend(); ++tier) {
+    THAW_CHECK(stack.put_before(*tier, name, opened));
   }
   return opened;
 }

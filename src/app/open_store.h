@@ -4,31 +4,50 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "app/config.h"
 #include "app/locations.h"
 #include "app/store_url.h"
+#include "base/context.h"
 #include "base/environment.h"
 #include "object/metered.h"
 #include "object/store.h"
+#include "object/tier_meter.h"
 
 namespace thaw {
 
+// What a store in a bucket stands on. Empty for a directory.
+struct BucketParts {
+  std::unique_ptr<s3::HttpClient> http;
+  std::unique_ptr<s3::Credentialing> credentials;  // null: requests are not signed
+  std::optional<S3Url> url;
+};
+
+// A tier in front of the store.
+struct OpenedTier {
+  std::string name;  // "disk(/var/cache/thaw)"
+  std::unique_ptr<TierMeter> meter;
+  BucketParts bucket;
+};
+
 // Move-only; the store stands on the members before it, so they go together.
 struct OpenedStore {
-  std::unique_ptr<StoreMeter> meter;
-  std::unique_ptr<s3::HttpClient> http;            // of a store in a bucket, as are the next two
-  std::unique_ptr<s3::Credentialing> credentials;  // null: requests are not signed
-  std::optional<S3Url> bucket;
+  std::unique_ptr<StoreMeter> meter;  // of the store itself, below all tiers
+  BucketParts bucket;
+  std::vector<OpenedTier> tiers;  // nearest first
   std::unique_ptr<ObjectStore> store;
   // The directory that it is on this machine, absolute and without symbolic links; empty when it is
   // not a directory here. Save skips it, restore protects it.
   std::optional<std::string> local_path;
 };
 
-// The store that the configuration names, else the embedded one. Touches nothing: a store comes to
-// be at its first put, and credentials are looked for at the first request.
+// The store that the configuration names, else the embedded one, behind its tiers. Touches nothing
+// but the tiers' directories, which it looks at: a store comes to be at its first put, and
+// credentials are looked for at the first request. A tier that cannot be opened is left out with a
+// warning; one that is no tier, or lies in the place of another or of the store, is Code::invalid.
+// `process` is the context of what goes on beside the commands, and outlives the store.
 Result<OpenedStore> open_store(const Config& config, const Locations& locations,
-                               const Environment& environment);
+                               const Environment& environment, const Context& process);
 
 }  // namespace thaw

@@ -19,6 +19,7 @@ namespace {
 
 // A document of our few keys has no use for more; it bounds the recursion here.
 constexpr int kDeepest = 8;
+constexpr size_t kLongestList = 16;
 
 std::string joined(const std::string& section, std::string_view key) {
   return section.empty() ? std::string(key) : fmt::format("{}.{}", section, key);
@@ -28,11 +29,34 @@ Error unusable(const std::string& where, const std::string& name, std::string_vi
   return {Code::invalid, fmt::format("{}: \"{}\" is {}, which no setting is", where, name, type)};
 }
 
+Error too_long(const std::string& where, const std::string& name) {
+  return {Code::invalid,
+          fmt::format("{}: \"{}\" has more than {} elements", where, name, kLongestList)};
+}
+
 Error too_deep(const std::string& where) {
   return {Code::invalid, where + ": sections are nested too deeply"};
 }
 
 // --- TOML
+
+Result<> collect(const toml::table& table, const std::string& section, const std::string& origin,
+                 int depth, std::vector<Setting>& settings);
+
+// [[tier]], [[tier]]: sections "tier.1", "tier.2".
+Result<> collect_list(const toml::array& list, const std::string& name, const std::string& origin,
+                      int depth, std::vector<Setting>& settings) {
+  const std::string where = fmt::format("{}:{}", origin, list.source().begin.line);
+  if (list.empty()) return unusable(where, name, "an empty list");
+  if (list.size() > kLongestList) return too_long(where, name);
+  size_t number = 0;
+  for (const toml::node& element : list) {
+    const auto* table = element.as_table();
+    if (table == nullptr) return unusable(where, name, "a list");
+    THAW_CHECK(collect(*table, fmt::format("{}.{}", name, ++number), origin, depth + 1, settings));
+  }
+  return {};
+}
 
 Result<> collect(const toml::table& table, const std::string& section, const std::string& origin,
                  int depth, std::vector<Setting>& settings) {
@@ -42,6 +66,9 @@ Result<> collect(const toml::table& table, const std::string& section, const std
     if (const auto* inner = node.as_table()) {
       if (depth == kDeepest) return too_deep(where);
       THAW_CHECK(collect(*inner, name, origin, depth + 1, settings));
+    } else if (const auto* list = node.as_array()) {
+      if (depth == kDeepest) return too_deep(where);
+      THAW_CHECK(collect_list(*list, name, origin, depth, settings));
     } else if (const auto* flag = node.as_boolean()) {
       settings.push_back({name, flag->get(), where});
     } else if (const auto* integer = node.as_integer()) {
@@ -51,7 +78,7 @@ Result<> collect(const toml::table& table, const std::string& section, const std
     } else if (const auto* text = node.as_string()) {
       settings.push_back({name, text->get(), where});
     } else {
-      return unusable(where, name, node.is_array() ? "a list" : "a date or time");
+      return unusable(where, name, "a date or time");
     }
   }
   return {};
@@ -68,6 +95,15 @@ Result<> collect(const Json& object, const std::string& section, const std::stri
     if (value.is_object()) {
       if (depth == kDeepest) return too_deep(origin);
       THAW_CHECK(collect(value, name, origin, depth + 1, settings));
+    } else if (value.is_array()) {
+      if (depth == kDeepest) return too_deep(origin);
+      if (value.empty()) return unusable(origin, name, "an empty list");
+      if (value.size() > kLongestList) return too_long(origin, name);
+      for (size_t i = 0; i < value.size(); ++i) {
+        if (!value[i].is_object()) return unusable(origin, name, "a list");
+        THAW_CHECK(
+            collect(value[i], fmt::format("{}.{}", name, i + 1), origin, depth + 1, settings));
+      }
     } else if (value.is_boolean()) {
       settings.push_back({name, value.get<bool>(), origin});
     } else if (value.is_number_integer()) {
@@ -81,7 +117,7 @@ Result<> collect(const Json& object, const std::string& section, const std::stri
     } else if (value.is_string()) {
       settings.push_back({name, value.get<std::string>(), origin});
     } else if (!value.is_null()) {
-      return unusable(origin, name, "a list");
+      return unusable(origin, name, "of an unknown type");
     }
   }
   return {};

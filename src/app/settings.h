@@ -16,14 +16,16 @@ namespace thaw {
 using SettingValue = std::variant<bool, int64_t, double, std::string>;
 
 struct Setting {
-  std::string name;  // "save.compression_level": sections joined by dots
+  // "save.compression_level": sections joined by dots; "tier.2.path": of the second in a list
+  std::string name;
   SettingValue value;
   std::string where;  // for messages: "/etc/thaw/thaw.toml:3", "--timeout"
 };
 
 inline constexpr size_t kConfigBytes = 1024 * 1024;
 
-// Every scalar of a TOML document; other types are Code::invalid. `origin` names it in messages.
+// Every scalar of a TOML document; other types are Code::invalid, but for lists of tables, whose
+// elements are sections that are numbered from 1. `origin` names it in messages.
 // Messages name places and types, never values: these may be secrets.
 Result<std::vector<Setting>> settings_of_toml(std::string_view text, const std::string& origin);
 // The same for JSON; null counts as not set.

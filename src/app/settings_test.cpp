@@ -44,6 +44,25 @@ TEST(SettingsTest, FaultyTomlIsNamedByItsLine) {
   EXPECT_TRUE(fails_with(Code::invalid, settings_of_toml("a.b.c.d.e.f.g.h.i.j.k = 1", "t")));
 }
 
+TEST(SettingsTest, ListsOfTablesAreNumberedSections) {
+  for (const auto& settings :
+       {settings_of_toml("[[tier]]\npath = \"/a\"\n[[tier]]\npath = \"/b\"\n", "t"),
+        settings_of_json(R"({"tier": [{"path": "/a"}, {"path": "/b"}]})", "j")}) {
+    ASSERT_TRUE(is_ok(settings));
+    ASSERT_EQ(settings->size(), 2U);
+    EXPECT_EQ((*settings)[0].name, "tier.1.path");
+    EXPECT_EQ((*settings)[1].name, "tier.2.path");
+    EXPECT_EQ(std::get<std::string>((*settings)[1].value), "/b");
+  }
+  EXPECT_TRUE(fails_with(Code::invalid, settings_of_toml("tier = []", "t")));
+  EXPECT_TRUE(fails_with(Code::invalid, settings_of_toml("tier = [1]", "t")));
+  EXPECT_TRUE(fails_with(Code::invalid, settings_of_json(R"({"tier": []})", "j")));
+  EXPECT_TRUE(fails_with(Code::invalid, settings_of_json(R"({"tier": [[{}]]})", "j")));
+  std::string many = R"({"tier": [{})";
+  for (int i = 0; i < 16; ++i) many += ", {}";
+  EXPECT_TRUE(fails_with(Code::invalid, settings_of_json(many + "]}", "j")));
+}
+
 TEST(SettingsTest, Json) {
   const auto settings = settings_of_json(
       R"({"store": "/s", "timeout": null, "limits": {"threads": 18446744073709551615}})", "j");

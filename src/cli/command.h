@@ -32,10 +32,15 @@ struct Session {
   }
 };
 
+// What a command writes to standard output: what its Outcome says, or, while it runs, bytes of its
+// own.
+enum class Output { outcome, bytes };
+
 // Used once, by one thread: declared, parsed into, checked, run.
 class Command {
  public:
   virtual ~Command() = default;
+  virtual Output output() const = 0;
   // Adds the subcommand; parsing writes into this object.
   virtual CLI::App& declare(CLI::App& parent) = 0;
   // Turns words into values. Touches nothing; every error is wrong usage.
@@ -52,6 +57,8 @@ std::unique_ptr<Command> make_inspect();
 std::unique_ptr<Command> make_diff();
 std::unique_ptr<Command> make_rm();
 std::unique_ptr<Command> make_verify();
+std::unique_ptr<Command> make_read();
+std::unique_ptr<Command> make_extract();
 std::unique_ptr<Command> make_doctor();
 
 }  // namespace thaw::cli

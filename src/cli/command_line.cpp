@@ -36,12 +36,13 @@ Environment:
 
 Configuration (TOML): --config FILE, else $XDG_CONFIG_HOME/thaw/thaw.toml, else /etc/thaw/thaw.toml.
 A flag stands over --config-json, that over the environment, that over the file.
-  store, timeout, advisory, log_level, stat_cache
+  store, timeout, advisory, log_level, stat_cache, tiers
   [save] compression_level, unchanged_by
   [policy] allow_empty, allow_shrink, shrink_below, accept_after_refusals
   [limits] threads
   [retry] attempts, base, cap
   [s3] connect_timeout, stall_timeout, hedge_after, ca_file, access_key_id, secret_access_key, session_token
+  [[tier]] kind = "disk"|"bucket", path|url, max_bytes, block_size, fill: nearest first
 
 Exit codes (0 for 1, 3 and 4 under --advisory; the result then says what happened):
   0  done, also when nothing had changed      3  miss: no such key or generation
@@ -173,7 +174,7 @@ CommandLine::CommandLine() : app_(kDescription, "thaw") {
   app_.fallthrough();
   declare_global_options();
   for (const auto& make : {make_save, make_restore, make_ls, make_inspect, make_diff, make_rm,
-                           make_verify, make_doctor}) {
+                           make_verify, make_read, make_extract, make_doctor}) {
     declare(make());
   }
   declare_completion();
@@ -196,6 +197,9 @@ void CommandLine::declare_global_options() {
   app_.add_flag("-v,--verbose", verbose_, "Say more of what is done; -vv: much more");
   app_.add_flag("-q,--quiet", quiet_, "Say nothing but errors; no progress, no summary");
   app_.add_flag("--stats", stats_, "Say what was asked of the store, on standard error");
+  app_.add_flag("--explain", explain_,
+                "Say what answers: the tiers and the store, on standard error");
+  app_.add_flag("--no-tiers", no_tiers_, "Go straight to the store, past all tiers");
   app_.add_flag("--no-stat-cache", no_stat_cache_, "Neither use nor fill the stat cache");
   app_.add_option("--threads", threads_, "Use so many threads (default: all cores)")
       ->type_name("N");
@@ -246,6 +250,10 @@ std::optional<Outcome> CommandLine::parse(const std::vector<std::string>& argume
     if (!each.app->parsed()) continue;
     chosen_ = each.command.get();
     chosen_name_ = each.app->get_name();
+  }
+  if (json_ && chosen_->output() == Output::bytes) {
+    return wrong_usage(chosen_name_ + " writes bytes, which are no JSON: leave --json out",
+                       "thaw " + chosen_name_ + " --help");
   }
   auto checked = chosen_->check();
   if (!checked) return wrong_usage(checked.error().text(), "thaw " + chosen_name_ + " --help");
@@ -319,6 +327,7 @@ ConfigSources CommandLine::sources() const {
   if (timeout_) flag("timeout", *timeout_, "--timeout");
   if (threads_) flag("limits.threads", *threads_, "--threads");
   if (advisory_) flag("advisory", true, "--advisory");
+  if (no_tiers_) flag("tiers", false, "--no-tiers");
   if (no_stat_cache_) flag("stat_cache", false, "--no-stat-cache");
   if (quiet_) flag("log_level", "error", "--quiet");
   if (verbose_ > 0) flag("log_level", verbose_ > 1 ? "debug" : "info", "--verbose");

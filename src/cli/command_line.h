@@ -32,6 +32,7 @@ class CommandLine {
   bool json() const { return json_; }
   bool quiet() const { return quiet_; }
   bool stats() const { return stats_; }
+  bool explain() const { return explain_; }
   // What the flags say of the configuration.
   ConfigSources sources() const;
 
@@ -67,6 +68,8 @@ class CommandLine {
   bool quiet_ = false;
   bool stats_ = false;
   bool no_stat_cache_ = false;
+  bool no_tiers_ = false;
+  bool explain_ = false;
 };
 
 }  // namespace thaw::cli

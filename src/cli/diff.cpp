@@ -53,6 +53,7 @@ class Diff final : public Command {
     return app;
   }
 
+  Output output() const override { return Output::outcome; }
   Result<> check() override {
     THAW_ASSIGN(KeyRef from, KeyRef::parse(from_));
     THAW_ASSIGN(KeyRef to, KeyRef::parse(to_));

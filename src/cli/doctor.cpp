@@ -41,6 +41,7 @@ class Doctor final : public Command {
     app.footer(kFooter);
     return app;
   }
+  Output output() const override { return Output::outcome; }
   Result<> check() override { return {}; }
   std::string subject() const override { return ""; }
 
@@ -62,19 +63,19 @@ class Doctor final : public Command {
  private:
   // Which source answered; the rest is futile without.
   static bool credentials(const Session& session, std::vector<Finding>& findings) {
-    if (!session.opened.bucket) return true;
-    if (session.opened.credentials == nullptr) {
+    if (!session.opened.bucket.url) return true;
+    if (session.opened.bucket.credentials == nullptr) {
       findings.push_back({"credentials", Verdict::good, "none: requests are not signed", ""});
       return true;
     }
-    const auto found = session.opened.credentials->current(session.context);
+    const auto found = session.opened.bucket.credentials->current(session.context);
     if (!found) {
       findings.push_back({"credentials", Verdict::bad, found.error().text(),
                           "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile"});
       return false;
     }
-    std::string detail =
-        fmt::format("{}, from {}", found->access_key_id, session.opened.credentials->source());
+    std::string detail = fmt::format("{}, from {}", found->access_key_id,
+                                     session.opened.bucket.credentials->source());
     if (found->expires) detail += "; they expire at " + found->expires->iso8601();
     findings.push_back({"credentials", Verdict::good, std::move(detail), ""});
     return true;

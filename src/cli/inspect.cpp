@@ -70,6 +70,7 @@ class Inspect final : public Command {
     return app;
   }
 
+  Output output() const override { return Output::outcome; }
   Result<> check() override {
     THAW_ASSIGN(KeyRef ref, KeyRef::parse(ref_));
     parsed_ref_ = std::move(ref);

@@ -26,6 +26,7 @@ class Ls final : public Command {
     return app;
   }
 
+  Output output() const override { return Output::outcome; }
   Result<> check() override { return {}; }
   std::string subject() const override { return prefix_; }
 

@@ -83,12 +83,26 @@ int report(const Outcome& outcome, Form form, Advice advice, const std::string& 
   return exit_code(outcome, advice);
 }
 
-void report_stats(const StoreMeter& meter, const ObjectStore& store) {
+void report_stats(const OpenedStore& opened, const std::string& name) {
+  const StoreMeter& meter = *opened.meter;
   say(
       fmt::format("stats: {}: {} gets, {} puts, {} finds, {} lists, {} removes, {} errors; "
                   "{} fetched, {} stored",
-                  store.describe(), meter.gets, meter.puts, meter.finds, meter.lists, meter.removes,
+                  name, meter.gets, meter.puts, meter.finds, meter.lists, meter.removes,
                   meter.errors, human_size(meter.fetched_bytes), human_size(meter.stored_bytes)));
+  for (const OpenedTier& tier : opened.tiers) {
+    const TierMeter& each = *tier.meter;
+    say(fmt::format(
+        "stats: tier {}: {} hits, {} misses, {} stepped over, {} failures, {} corrupt; "
+        "{} taken, {} from below; {} fills ({}), {} dropped, {} failed; "
+        "hits within {} us (half), {} us (99%)",
+        tier.name, each.hits, each.misses, each.stepped_over, each.failures, each.corrupt,
+        human_size(each.hit_bytes), human_size(each.miss_bytes), each.fills,
+        human_size(each.filled_bytes), each.fills_dropped, each.fills_failed,
+        each.hit_latency.quantile_us(0.5), each.hit_latency.quantile_us(0.99)));
+  }
 }
+
+void report_chain(const ObjectStore& store) { say("store: " + store.describe()); }
 
 }  // namespace thaw::cli

@@ -4,8 +4,8 @@
 #include <chrono>
 #include <string>
 
+#include "app/open_store.h"
 #include "cli/outcome.h"
-#include "object/metered.h"
 
 namespace thaw::cli {
 
@@ -17,7 +17,10 @@ enum class Form { text, quiet_text, json };
 int report(const Outcome& outcome, Form form, Advice advice, const std::string& subject,
            std::chrono::milliseconds took);
 
-// One line on standard error.
-void report_stats(const StoreMeter& meter, const ObjectStore& store);
+// A line on standard error for the store, and one for each tier. `name` is what the stack was
+// called; the store itself may be closed already.
+void report_stats(const OpenedStore& opened, const std::string& name);
+// What answers: the tiers and the store.
+void report_chain(const ObjectStore& store);
 
 }  // namespace thaw::cli

@@ -72,6 +72,7 @@ const char* name_of_placement(Placement placement) {
 class Restore final : public Command {
  public:
   CLI::App& declare(CLI::App& parent) override;
+  Output output() const override { return Output::outcome; }
   Result<> check() override;
   std::string subject() const override { return ref_; }
   Outcome run(Session& session) override;

@@ -28,6 +28,7 @@ class Rm final : public Command {
     return app;
   }
 
+  Output output() const override { return Output::outcome; }
   Result<> check() override {
     THAW_ASSIGN(KeyRef ref, KeyRef::parse(ref_));
     parsed_ref_ = std::move(ref);

@@ -64,13 +64,19 @@ void blame_store(const Context& context, ObjectStore& store, const StoreMeter& m
   if (!readable && readable.error().code() == Code::invalid) outcome.status = Status::failed;
 }
 
+enum class Stats { said, unsaid };
+
+// The tiers get what they are still to keep, and then it is known what was done.
+void finish(OpenedStore& opened, Stats stats) {
+  const std::string name = opened.store->describe();
+  opened.store.reset();
+  if (stats == Stats::said) report_stats(opened, name);
+}
+
 // The time limit bounds the whole command: what went into its configuration counts.
 Outcome run_command(const CommandLine& line, const Context& root, Clock::time_point began,
                     const Config& config, const Locations& locations,
                     const Environment& environment) {
-  auto opened = open_store(config, locations, environment);
-  if (!opened) return wrong_usage(opened.error().text());
-
   using std::chrono::milliseconds;
   milliseconds left{};
   if (config.timeout_ms) {
@@ -80,6 +86,9 @@ Outcome run_command(const CommandLine& line, const Context& root, Clock::time_po
     end_after(left + kLastResort, exit_code(Status::failed, advice));
   }
   const Context context = config.timeout_ms ? root.within(left) : root;
+  auto opened = open_store(config, locations, environment, context);
+  if (!opened) return wrong_usage(opened.error().text());
+  if (line.explain()) report_chain(*opened->store);
   Progress progress;
   Session session{context, config, locations, *opened, progress};
   Outcome outcome;
@@ -90,7 +99,7 @@ Outcome run_command(const CommandLine& line, const Context& root, Clock::time_po
   }
   blame_store(context, session.store(), *opened->meter, outcome);
   outcome.fields["requests"] = session.requests();
-  if (line.stats()) report_stats(*opened->meter, *opened->store);
+  finish(*opened, line.stats() ? Stats::said : Stats::unsaid);
   return outcome;
 }
 

@@ -44,6 +44,7 @@ Result<Labels> parse_labels(const std::vector<std::string>& words) {
 class Save final : public Command {
  public:
   CLI::App& declare(CLI::App& parent) override;
+  Output output() const override { return Output::outcome; }
   Result<> check() override;
   std::string subject() const override { return key_; }
   Outcome run(Session& session) override;

@@ -26,6 +26,7 @@ class Verify final : public Command {
     return app;
   }
 
+  Output output() const override { return Output::outcome; }
   Result<> check() override {
     if (ref_.empty()) return {};
     THAW_ASSIGN(KeyRef ref, KeyRef::parse(ref_));

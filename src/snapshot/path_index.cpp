@@ -50,4 +50,17 @@ Result<uint32_t> PathIndex::find(std::string_view path) const {
   return node;
 }
 
+Result<FileRef> PathIndex::find_file(std::string_view path) const {
+  THAW_ASSIGN(const uint32_t number, find(path));
+  const Node& node = tree_.nodes[number];
+  if (const uint32_t content = tree_.content_of(node); content != kNone) {
+    return FileRef{content, tree_.contents[content].size_bytes, number};
+  }
+  const std::string name = number == 0 ? "the snapshot's root" : tree_.path(number);
+  if (node.is_dir()) return Error(Code::invalid, name + " is a directory");
+  if (!node.is_symlink()) return Error(Code::invalid, name + " is no regular file");
+  const uint32_t target = node.is_link() ? tree_.nodes[node.link_to].payload : node.payload;
+  return Error(Code::invalid, name + " is a symbolic link to " + tree_.targets[target]);
+}
+
 }  // namespace thaw

@@ -49,17 +49,7 @@ class Reader final : public SnapshotReader {
 
   Result<FileRef> find_file(std::string_view path) const override {
     std::call_once(paths_made_, [this] { paths_.emplace(manifest_.tree); });
-    const Tree& tree = manifest_.tree;
-    THAW_ASSIGN(const uint32_t number, paths_->find(path));
-    const Node& node = tree.nodes[number];
-    if (const uint32_t content = tree.content_of(node); content != kNone) {
-      return FileRef{content, tree.contents[content].size_bytes, number};
-    }
-    const std::string name = number == 0 ? "the snapshot's root" : tree.path(number);
-    if (node.is_dir()) return Error(Code::invalid, name + " is a directory");
-    if (!node.is_symlink()) return Error(Code::invalid, name + " is no regular file");
-    const uint32_t target = node.is_link() ? tree.nodes[node.link_to].payload : node.payload;
-    return Error(Code::invalid, name + " is a symbolic link to " + tree.targets[target]);
+    return paths_->find_file(path);
   }
 
   Result<size_t> read_at(const Context& context, FileRef file, uint64_t offset,

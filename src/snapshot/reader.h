@@ -12,16 +12,10 @@
 #include "snapshot/chunk_cache.h"
 #include "snapshot/frame_fetch.h"
 #include "snapshot/known_damage.h"
+#include "snapshot/path_index.h"
 #include "snapshot/transfer.h"
 
 namespace thaw {
-
-// A regular file of an open snapshot.
-struct FileRef {
-  uint32_t content = 0;  // in the snapshot's tree
-  uint64_t size_bytes = 0;
-  uint32_t node = kNone;  // the name that it was found under
-};
 
 // A run of a file that holds data; what lies between is zeros.
 struct DataRun {
@@ -47,9 +41,7 @@ class SnapshotReader {
   virtual ~SnapshotReader() = default;
 
   virtual const Manifest& manifest() const = 0;
-  // A path from the snapshot's root ("etc/hosts"). Errors: not_found; invalid when it leads to no
-  // regular file (a directory, a link: the message says where it leads), through a link, or holds
-  // "..".
+  // As PathIndex::find_file.
   virtual Result<FileRef> find_file(std::string_view path) const = 0;
   // Fills `into` from `offset` on; fewer bytes only at the file's end. Code::invalid past the end.
   // What lies in memory is answered without a look at the context. After an error `into` holds
