@@ -20,10 +20,15 @@ class PageMap {
       : content_(content), window_offset_(window_offset), base_(base) {
     pages_.resize((content.size() + kPageBytes - 1) / kPageBytes);
     zero_.resize(pages_.size());
+    std::vector<uint8_t> laid(pages_.size(), 0);  // pages of which the base has something
+    for (const Extent& extent : base_.extents) {
+      for (size_t i = first_page(extent); i <= last_page(extent); ++i) laid[i] = 1;
+    }
     for (size_t i = 0; i < pages_.size(); ++i) {
-      zero_[i] = all_zero(page(content_, i)) ? 1 : 0;
       const Bytes ours = page(content_, i);
-      const bool same = std::memcmp(ours.data(), page(base_.content, i).data(), ours.size()) == 0;
+      zero_[i] = all_zero(ours) ? 1 : 0;
+      const bool same =
+          laid[i] != 0 && std::memcmp(ours.data(), page(base_.content, i).data(), ours.size()) == 0;
       pages_[i] = same ? Page::same : changed(i);
     }
     for (const Extent& extent : base_.extents) {
@@ -88,6 +93,12 @@ class PageMap {
     const size_t at = number * kPageBytes;
     return bytes.subspan(at, std::min(kPageBytes, bytes.size() - at));
   }
+  size_t first_page(const Extent& extent) const {
+    return (extent.file_offset - window_offset_) / kPageBytes;
+  }
+  size_t last_page(const Extent& extent) const {
+    return (extent.file_offset + extent.length - 1 - window_offset_) / kPageBytes;
+  }
   Page changed(size_t number) const { return zero_[number] != 0 ? Page::zero : Page::fresh; }
   bool has_fresh() const {
     return std::find(pages_.begin(), pages_.end(), Page::fresh) != pages_.end();
@@ -95,9 +106,7 @@ class PageMap {
 
   // Its pages no longer come from the base.
   void give_up(const Extent& extent) {
-    const uint64_t begin = extent.file_offset - window_offset_;
-    const uint64_t last = begin + extent.length - 1;
-    for (size_t i = begin / kPageBytes; i <= last / kPageBytes; ++i) pages_[i] = changed(i);
+    for (size_t i = first_page(extent); i <= last_page(extent); ++i) pages_[i] = changed(i);
   }
 
   // A base that was cut by content has them as data.
