@@ -46,8 +46,9 @@ class PageMap {
       const size_t pieces = bytes_of.size() + (has_fresh() ? 1 : 0);
       if (pieces <= kWindowPieces) return;
       const auto least =
-          std::min_element(bytes_of.begin(), bytes_of.end(),
-                           [](const auto& a, const auto& b) { return a.second < b.second; });
+          std::min_element(bytes_of.begin(), bytes_of.end(), [this](const auto& a, const auto& b) {
+            return cost_of_losing(a.first, a.second) < cost_of_losing(b.first, b.second);
+          });
       for (const Extent& extent : base_.extents) {
         if (extent.chunk == least->first) give_up(extent);
       }
@@ -89,6 +90,22 @@ class PageMap {
   }
 
  private:
+  // What it would cost to lay the window's part down anew, and what to give up a chunk that is of
+  // use elsewhere. The weight of 20 pages: over 20 children with 1% of the pages changed at random
+  // it costs 2% more new bytes than none, and takes what a full read fetches in vain from 56% of
+  // what it needs of the children's chunks to 17% (simulated; by the share alone: 6% and 8%).
+  double cost_of_losing(uint32_t chunk, uint64_t bytes_here) const {
+    double share = 1;
+    if (base_.alive != nullptr) {
+      const auto use = base_.alive->find(chunk);
+      if (use != base_.alive->end() && use->second.content != 0) {
+        share = std::min(
+            1.0, static_cast<double>(use->second.alive) / static_cast<double>(use->second.content));
+      }
+    }
+    return static_cast<double>(bytes_here) + share * 20 * kPageBytes;
+  }
+
   static Bytes page(Bytes bytes, size_t number) {
     const size_t at = number * kPageBytes;
     return bytes.subspan(at, std::min(kPageBytes, bytes.size() - at));
@@ -160,6 +177,16 @@ std::vector<WindowRun> data_runs(Bytes window) {
     }
   }
   return runs;
+}
+
+AliveBytes alive_bytes(const Layout& layout, uint32_t content) {
+  AliveBytes uses;
+  for (const Extent& extent : layout.extents_of(content)) {
+    ChunkUseBytes& use = uses[extent.chunk];
+    use.alive += extent.length;
+    use.content = layout.chunks[extent.chunk].content_bytes;
+  }
+  return uses;
 }
 
 std::vector<Extent> clipped_extents(std::span<const Extent> extents, uint64_t offset,

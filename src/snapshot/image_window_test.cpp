@@ -155,6 +155,41 @@ TEST(PlanWindow, WithinTheBudgetNothingIsPromoted) {
   EXPECT_EQ(plan.kept.size(), 7U);
 }
 
+TEST(PlanWindow, OfChunksThatGiveTheSameTheDeadestIsGivenUp) {
+  const auto base = test::random_bytes(kWindowBytes, 3);
+  std::vector<Extent> extents;
+  AliveBytes alive;
+  for (uint32_t i = 0; i <= kWindowPieces; ++i) {
+    extents.push_back(extent(i * 4 * kPageBytes, i, 0, 4 * kPageBytes));
+    alive[i] = {i == 5 ? 300'000U : 600'000U, 1'000'000};
+  }
+  const WindowPlan plan = plan_window(base, kWindow, {base, extents, {}, &alive});
+  // With the new piece there would be nine still: a second one goes.
+  ASSERT_FALSE(plan.fresh.empty());
+  EXPECT_EQ(plan.kept.size(), kWindowPieces - 1);
+  for (const Extent& each : plan.kept) EXPECT_NE(each.chunk, 5U);
+  // Not so where it gives much more here than the others.
+  extents[5].length = 60 * kPageBytes;
+  for (uint32_t i = 6; i <= kWindowPieces; ++i) extents[i].file_offset += 100 * kPageBytes;
+  const WindowPlan other = plan_window(base, kWindow, {base, extents, {}, &alive});
+  EXPECT_TRUE(std::any_of(other.kept.begin(), other.kept.end(),
+                          [](const Extent& each) { return each.chunk == 5; }));
+}
+
+TEST(AliveBytesOf, CountsWhatAContentUsesOfEachChunk) {
+  Layout layout;
+  layout.chunks.resize(3);
+  layout.chunks[1].content_bytes = 1000;
+  layout.chunks[2].content_bytes = 50;
+  layout.extents = {{0, 2, 0, 50}, {0, 1, 0, 100}, {100, 1, 500, 20}, {200, 2, 0, 10}};
+  layout.contents = {{0, 1}, {1, 3}};
+  const AliveBytes alive = alive_bytes(layout, 1);
+  ASSERT_EQ(alive.size(), 2U);
+  EXPECT_EQ(alive.at(1).alive, 120U);
+  EXPECT_EQ(alive.at(1).content, 1000U);
+  EXPECT_EQ(alive.at(2).alive, 10U);
+}
+
 // A window whose base lies in pieces at random, and a child that differs at random.
 struct RandomWindow {
   std::vector<uint8_t> base;
