@@ -1,9 +1,7 @@
 #include "conformance/store_cases.h"
 
 #include <cstdlib>
-#include <iostream>
 #include <optional>
-#include <random>
 
 #include "base/environment.h"
 #include "base/random.h"
@@ -191,17 +189,6 @@ std::vector<std::string> names_of(const ListPage& page) {
   std::vector<std::string> names;
   for (const Listed& each : page.objects) names.push_back(each.key.text());
   return names;
-}
-
-uint64_t test_seed() {
-  static const uint64_t seed = [] {
-    const char* given = std::getenv("THAW_TEST_SEED");
-    const uint64_t chosen =
-        given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device{}();
-    std::cout << "THAW_TEST_SEED=" << chosen << '\n';
-    return chosen;
-  }();
-  return seed;
 }
 
 }  // namespace thaw::test

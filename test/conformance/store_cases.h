@@ -14,6 +14,7 @@
 #include "object/store.h"
 #include "support/faulty_store.h"
 #include "support/temp_dir.h"
+#include "support/test_seed.h"
 
 namespace thaw::test {
 
@@ -68,8 +69,5 @@ class ObjectStoreTest : public ::testing::TestWithParam<StoreCase> {
 };
 
 std::vector<std::string> names_of(const ListPage& page);
-// The seed of this run's random tests. It is printed; THAW_TEST_SEED sets it, to have a failure
-// again.
-uint64_t test_seed();
 
 }  // namespace thaw::test
