@@ -150,10 +150,9 @@ TEST_F(DiskTierTest, AClaimExcludesOthersUntilItEnds) {
 
 TEST_F(DiskTierTest, WhereNothingCanBeClaimedThatIsAnError) {
   test::write_text(dir_.path_of("file"), "");
-  const auto claims = open_disk_tier(dir_.path_of("file/below"));
-  if (claims) {
-    EXPECT_FALSE(claims->claims->try_claim("a"));
-  }
+  const auto tier = open_disk_tier(dir_.path_of("file/below"));
+  ASSERT_TRUE(is_ok(tier));
+  EXPECT_FALSE(tier->claims->try_claim("a"));
 }
 
 TEST_F(DiskTierTest, ProcessesFetchABlockOnce) {
