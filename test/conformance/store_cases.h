@@ -12,6 +12,7 @@
 #include "object/metered.h"
 #include "object/s3/s3.h"
 #include "object/store.h"
+#include "object/tier_meter.h"
 #include "support/faulty_store.h"
 #include "support/temp_dir.h"
 #include "support/test_seed.h"
@@ -23,6 +24,7 @@ struct OpenedStore {
   std::unique_ptr<TempDir> dir;
   std::unique_ptr<StoreMeter> meter;
   std::unique_ptr<Faults> faults;
+  std::vector<std::unique_ptr<TierMeter>> tier_meters{};
   std::unique_ptr<s3::HttpClient> http{};
   std::unique_ptr<s3::Credentialing> credentials{};
   std::unique_ptr<ObjectStore> store;  // last: it goes first
