@@ -66,7 +66,7 @@ class OpenImage {
     PackBuilder pack;
     for (uint32_t i = 0; i < kChunks; ++i) {
       const ByteVector content = random_content(kChunkBytes, i);
-      const Digest digest = sha256(content.view());
+      const Digest digest = content_digest(content.view());
       const FrameRecord record{digest, kChunkBytes, kChunkBytes, Codec::raw, ChunkKind::whole};
       const uint32_t offset = pack.add(record, content.view());
       layout.chunks.push_back({digest, static_cast<uint32_t>(layout.packs.size()), offset,

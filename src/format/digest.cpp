@@ -71,12 +71,23 @@ uint64_t leaf_count(uint64_t size_bytes) {
   return size_bytes == 0 ? 1 : (size_bytes - 1) / limits::kLeafBytes + 1;
 }
 
-Digest file_digest(uint64_t size_bytes, const std::vector<Digest>& leaves) {
+uint64_t span_count(uint64_t size_bytes) {
+  return size_bytes == 0 ? 1 : (size_bytes - 1) / limits::kSpanBytes + 1;
+}
+
+Digest span_digest(std::span<const Digest> leaves) {
   if (leaves.size() == 1) return leaves.front();
+  Sha256 hash;
+  for (const Digest& leaf : leaves) hash.update(leaf.bytes);
+  return hash.finish();
+}
+
+Digest file_digest(uint64_t size_bytes, std::span<const Digest> spans) {
+  if (size_bytes <= limits::kLeafBytes) return spans.front();
   Sha256 hash;
   hash.update("thaw file v1\n");
   hash.update_le(size_bytes);
-  for (const Digest& leaf : leaves) hash.update(leaf.bytes);
+  for (const Digest& span : spans) hash.update(span.bytes);
   return hash.finish();
 }
 
@@ -94,18 +105,23 @@ std::vector<Digest> DigestBatch::finish() {
   sha256_each(leaves_, leaves);
   std::vector<Digest> digests;
   digests.reserve(sizes_.size());
-  auto next = leaves.begin();
+  std::vector<Digest> spans;
+  std::span<const Digest> rest = leaves;
   for (const uint64_t size_bytes : sizes_) {
-    const auto end = next + static_cast<ptrdiff_t>(leaf_count(size_bytes));
-    digests.push_back(file_digest(size_bytes, {next, end}));
-    next = end;
+    std::span<const Digest> own = rest.first(leaf_count(size_bytes));
+    rest = rest.subspan(own.size());
+    spans.clear();
+    for (; !own.empty(); own = own.subspan(std::min(limits::kSpanLeaves, own.size()))) {
+      spans.push_back(span_digest(own.first(std::min(limits::kSpanLeaves, own.size()))));
+    }
+    digests.push_back(file_digest(size_bytes, spans));
   }
   leaves_.clear();
   sizes_.clear();
   return digests;
 }
 
-Digest chunk_digest(Bytes content) {
+Digest content_digest(Bytes content) {
   if (content.size() <= limits::kLeafBytes) return sha256(content);
   DigestBatch one;
   one.add(content);

@@ -57,12 +57,15 @@ void sha256_each(std::span<const Bytes> parts, std::span<Digest> digests);
 // The digest of a leaf that holds only zeros, of a full leaf's length.
 const Digest& zero_leaf_digest();
 
-// A file's digest from its leaves' digests. With one leaf (or none, for an empty file: then
-// `leaves` holds the digest of no bytes) it is that leaf's digest. Precondition: as many leaves as
-// leaf_count(size_bytes).
-Digest file_digest(uint64_t size_bytes, const std::vector<Digest>& leaves);
 // At least 1.
 uint64_t leaf_count(uint64_t size_bytes);
+// At least 1.
+uint64_t span_count(uint64_t size_bytes);
+// A span's digest from its leaves': 1 to limits::kSpanLeaves of them.
+Digest span_digest(std::span<const Digest> leaves);
+// A file's digest from its spans'. Precondition: as many as span_count(size_bytes); an empty file's
+// one span has one leaf, with the digest of no bytes.
+Digest file_digest(uint64_t size_bytes, std::span<const Digest> spans);
 
 // The digests of many contents, whose leaves are hashed together: longer batches keep
 // sha256_each's lanes full. One thread at a time.
@@ -78,8 +81,8 @@ class DigestBatch {
   std::vector<uint64_t> sizes_;
 };
 
-// Of a whole chunk: the file digest of its content.
-Digest chunk_digest(Bytes content);
+// The file digest of content that is at hand as a whole. A whole chunk's digest is this, too.
+Digest content_digest(Bytes content);
 
 // A bundle's chunk digest, member by member.
 class BundleDigest {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <string>
 #include <thread>
 
@@ -12,14 +13,21 @@ namespace thaw::test {
 namespace {
 
 constexpr size_t kLeaf = limits::kLeafBytes;
+constexpr size_t kSpan = limits::kSpanBytes;
 
+// One leaf at a time, by OpenSSL alone.
 Digest digest_of_file(Bytes bytes) {
+  std::vector<Digest> spans;
   std::vector<Digest> leaves;
   for (uint64_t i = 0; i < leaf_count(bytes.size()); ++i) {
     const size_t at = i * kLeaf;
     leaves.push_back(sha256(bytes.subspan(at, std::min(kLeaf, bytes.size() - at))));
+    if (leaves.size() < limits::kSpanLeaves && i + 1 < leaf_count(bytes.size())) continue;
+    spans.push_back(span_digest(leaves));
+    leaves.clear();
   }
-  return file_digest(bytes.size(), leaves);
+  EXPECT_EQ(spans.size(), span_count(bytes.size()));
+  return file_digest(bytes.size(), spans);
 }
 
 // FIPS 180-4's own examples.
@@ -105,12 +113,16 @@ TEST(DigestTest, HexThereAndBack) {
   EXPECT_FALSE(Digest::parse(std::string(64, 'g')));
 }
 
-TEST(FileDigestTest, LeafCount) {
+TEST(FileDigestTest, Counts) {
   EXPECT_EQ(leaf_count(0), 1U);
   EXPECT_EQ(leaf_count(1), 1U);
   EXPECT_EQ(leaf_count(kLeaf), 1U);
   EXPECT_EQ(leaf_count(kLeaf + 1), 2U);
-  EXPECT_EQ(leaf_count(UINT64_MAX), (UINT64_MAX >> 20) + 1);
+  EXPECT_EQ(leaf_count(UINT64_MAX), (UINT64_MAX >> 16) + 1);
+  EXPECT_EQ(span_count(0), 1U);
+  EXPECT_EQ(span_count(kSpan), 1U);
+  EXPECT_EQ(span_count(kSpan + 1), 2U);
+  EXPECT_EQ(span_count(UINT64_MAX), (UINT64_MAX >> 25) + 1);
 }
 
 // Computed from docs/format.md by another program (Python's hashlib).
@@ -118,15 +130,19 @@ TEST(FileDigestTest, GoldenValues) {
   const std::pair<size_t, const char*> golden[] = {
       {0, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
       {1, "d1bbd73bb09190bfb883056771e22e997541ed20079793bf33975fe1654581c3"},
-      {kLeaf - 1, "c6d4f9bb9358a5323bbee94b8f8c715b69b84475e208c77de1439935f0b875ae"},
-      {kLeaf, "85b66b3a5816d686deb42f2d2473d9a7121ceb75c822b838f958c76ca86ed8ea"},
-      {kLeaf + 1, "b3a20fe4227d904f4db020d4fa90b6d14a4dbcd199fa724f9a95059eba4a14a8"},
-      {2 * kLeaf, "fab43fbe7cebc79bd7e0be33905f5b11ec8c6981619414cae5c48bb959cc324a"},
-      {5 * kLeaf + 12345, "66ae2cfba82e051e2982f817a5efae9134db63626883a66572a5e8b22221f04a"},
+      {kLeaf - 1, "58803d4a9bf243f57d21d58a5340243a50ff459b9f25c88412c8537a4967ab04"},
+      {kLeaf, "1ebd584fa2a31942b2dfbbda3f53aa00f0e7abe48e88e96c200f0d57845e61a7"},
+      {kLeaf + 1, "91bcf881b30a19e730d360be78b5d6d5edca09c17fa531bc01fdeb8ac9f97d6c"},
+      {2 * kLeaf, "e003d75d85caf7a1c21669942e47361f2b561496625f20207396778438376681"},
+      {5 * kLeaf + 12345, "4ccaff37a713fb4e486ee66183fa6ee75eba8a0fcbf8cbb102b5d25cb376133d"},
+      {kSpan, "4941ec3e30ec67f254e48aaacdab14027e3df9c928b50aad6b6a47c2d4777b6b"},
+      {kSpan + 1, "584c4f271b892fadd8df4a58e0809ea2cb4a2ea52ae7138e37cf7a69cb93feca"},
+      {kSpan + 12345, "a67646a31bc43878f4e7b2dff83a4abe101ddbd5564e542e4a0f9721006b268f"},
   };
-  const auto bytes = random_bytes(5 * kLeaf + 12345, 1);
+  const auto bytes = random_bytes(kSpan + 12345, 1);
   for (const auto& [size, hex] : golden) {
     EXPECT_EQ(digest_of_file(Bytes(bytes).first(size)).hex(), hex) << size;
+    EXPECT_EQ(content_digest(Bytes(bytes).first(size)).hex(), hex) << size;
   }
 }
 
@@ -148,7 +164,7 @@ TEST(FileDigestTest, ABatchGivesEachContentItsFileDigest) {
     for (size_t i = 0; i < sizes.size(); ++i) {
       const Bytes content = Bytes(bytes).first(sizes[i]);
       EXPECT_EQ(digests[i], digest_of_file(content)) << sizes[i];
-      EXPECT_EQ(chunk_digest(content), digest_of_file(content)) << sizes[i];
+      EXPECT_EQ(content_digest(content), digest_of_file(content)) << sizes[i];
     }
   }
 }
@@ -156,13 +172,17 @@ TEST(FileDigestTest, ABatchGivesEachContentItsFileDigest) {
 TEST(FileDigestTest, SizeAndOrderOfLeavesMatter) {
   const Digest a = sha256(as_bytes("a"));
   const Digest b = sha256(as_bytes("b"));
-  EXPECT_NE(file_digest(kLeaf + 1, {a, b}), file_digest(kLeaf + 1, {b, a}));
-  EXPECT_NE(file_digest(kLeaf + 1, {a, b}), file_digest(kLeaf + 2, {a, b}));
+  const Digest ab = span_digest(std::array{a, b});
+  const Digest ba = span_digest(std::array{b, a});
+  EXPECT_NE(ab, ba);
+  EXPECT_NE(file_digest(kLeaf + 1, std::array{ab}), file_digest(kLeaf + 1, std::array{ba}));
+  EXPECT_NE(file_digest(kLeaf + 1, std::array{ab}), file_digest(kLeaf + 2, std::array{ab}));
+  EXPECT_NE(file_digest(kSpan + 1, std::array{a, b}), file_digest(kSpan + 1, std::array{b, a}));
 }
 
 TEST(FileDigestTest, ZeroLeaf) {
   EXPECT_EQ(zero_leaf_digest().hex(),
-            "30e14955ebf1352266dc2ff8067e68104607e750abb9d3b36582b8af909fcb58");
+            "de2f256064a0af797747c2b97505dc0b9f3df0de4f489eac731c23ae9ca9cc31");
 }
 
 TEST(BundleDigestTest, GoldenValues) {

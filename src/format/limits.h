@@ -8,7 +8,10 @@ namespace thaw::limits {
 
 inline constexpr uint64_t kMiB = 1024 * 1024;
 
-inline constexpr size_t kLeafBytes = 1 * kMiB;
+inline constexpr size_t kLeafBytes = 64 * 1024;
+inline constexpr size_t kSpanLeaves = 512;
+inline constexpr size_t kSpanBytes = kSpanLeaves * kLeafBytes;
+inline constexpr size_t kMemberBytes = 1 * kMiB;  // of a bundle
 inline constexpr size_t kStoreMarkerBytes = 4096;
 inline constexpr size_t kSealedRecordBytes = 1 * kMiB;
 inline constexpr size_t kInlineManifestBytes = 32 * 1024;
@@ -28,9 +31,9 @@ inline constexpr uint64_t kTreeXattrBytes = 1024 * kMiB;
 inline constexpr uint32_t kOwners = 1U << 16;
 inline constexpr uint64_t kFileBytes = uint64_t{1} << 62;
 inline constexpr uint64_t kTreeBytes = (uint64_t{1} << 63) - 1;
-// What one save reads of files longer than a leaf: it holds the digests of their leaves, 32 bytes
-// for each, and this makes 512 MiB of them. As much as the most packs hold at 16 MiB.
-inline constexpr uint64_t kSavedLargeBytes = uint64_t{1} << 44;
+// What one save reads of files that are in no bundle: it holds the digests of their spans, 32 bytes
+// for each, and this makes 512 MiB of them.
+inline constexpr uint64_t kSavedLargeBytes = uint64_t{1} << 49;
 inline constexpr uint64_t kManifestStoredBytes = 1024 * kMiB;
 // FlatBuffers' own limit is 2 GiB - 1, and that is an assertion where this is an error.
 inline constexpr uint64_t kManifestBodyBytes = 2047 * kMiB;

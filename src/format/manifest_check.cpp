@@ -54,7 +54,7 @@ Result<> check_extents_of(const Layout& layout, uint32_t index, const Content& c
     }
     if (chunk.kind == ChunkKind::bundle &&
         (extents.size() != 1 || extent.length != content.size_bytes ||
-         content.size_bytes > limits::kLeafBytes)) {
+         content.size_bytes > limits::kMemberBytes)) {
       return bad("content", index, "is in a bundle, but not whole");
     }
   }

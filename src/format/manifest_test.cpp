@@ -272,9 +272,9 @@ const std::pair<const char*, std::function<void(Manifest&)>> kBrokenLayouts[] = 
      }},
     {"bundled file of more than a leaf",
      [](Manifest& m) {
-       m.layout.chunks[0].content_bytes = 2 * limits::kLeafBytes;
-       m.layout.extents[0] = {0, 0, 0, limits::kLeafBytes + 1};
-       m.tree.contents[1].size_bytes = limits::kLeafBytes + 1;
+       m.layout.chunks[0].content_bytes = 2 * limits::kMemberBytes;
+       m.layout.extents[0] = {0, 0, 0, limits::kMemberBytes + 1};
+       m.tree.contents[1].size_bytes = limits::kMemberBytes + 1;
      }},
 };
 
@@ -294,9 +294,9 @@ TEST(ManifestTest, LayoutsAtTheirLimits) {
   const std::pair<const char*, std::function<void(Manifest&)>> changes[] = {
       {"bundled file of a whole leaf",
        [](Manifest& m) {
-         m.layout.chunks[0].content_bytes = 2 * limits::kLeafBytes;
-         m.layout.extents[0] = {0, 0, limits::kLeafBytes, limits::kLeafBytes};
-         m.tree.contents[1].size_bytes = limits::kLeafBytes;
+         m.layout.chunks[0].content_bytes = 2 * limits::kMemberBytes;
+         m.layout.extents[0] = {0, 0, limits::kMemberBytes, limits::kMemberBytes};
+         m.tree.contents[1].size_bytes = limits::kMemberBytes;
        }},
       {"extents side by side", [](Manifest& m) { m.layout.extents[2].file_offset = 2 * 4096; }},
       {"extent to the end of a file as large as may be",

@@ -46,7 +46,7 @@ ImageParents::ImageParents(const std::vector<BaseSnapshot>& bases) {
     const Layout& layout = bases[base].manifest().layout;
     for (uint32_t i = 0; i < tree.nodes.size(); ++i) {
       const uint32_t content = tree.content_of(tree.nodes[i]);
-      if (content == kNone || tree.contents[content].size_bytes <= limits::kLeafBytes) continue;
+      if (content == kNone || tree.contents[content].size_bytes <= limits::kMemberBytes) continue;
       if (!in_whole_chunks(layout, content)) continue;
       const bool on_grid =
           tree.contents[content].size_bytes >= kImageBytes && is_on_grid(layout, content);
@@ -179,7 +179,7 @@ Result<> BaseReader::State::take(uint32_t base, uint32_t chunk, Bytes stored) {
   const ChunkPlace& place = bases[base].manifest().layout.chunks[chunk];
   if (stored.size() != place.stored_bytes) return Error(Code::corrupt, "is cut off");
   THAW_ASSIGN(const Bytes content, decoder.decode(place.codec, stored, place.content_bytes));
-  if (chunk_digest(content) != place.digest) {
+  if (content_digest(content) != place.digest) {
     return Error(Code::corrupt, "a chunk does not match its digest");
   }
   keep(base, chunk, content);

@@ -31,7 +31,7 @@ class BaseReaderTest : public ::testing::Test {
     for (const size_t size : sizes) {
       chunks_.push_back(test::random_bytes(size, chunks_.size()));
       ChunkPlace place;
-      place.digest = chunk_digest(chunks_.back());
+      place.digest = content_digest(chunks_.back());
       place.stored_bytes = place.content_bytes = static_cast<uint32_t>(size);
       place.offset =
           pack.add({place.digest, place.stored_bytes, place.content_bytes}, chunks_.back());

@@ -31,7 +31,7 @@ Result<Buffer> get_bytes(const Context& context, ObjectStore& store, const PackR
 
 // The one place that knows what a whole chunk's digest is of.
 bool is_whole_chunk(const ChunkPlace& chunk, Bytes content) {
-  return chunk_digest(content) == chunk.digest;
+  return content_digest(content) == chunk.digest;
 }
 
 }  // namespace
@@ -94,13 +94,11 @@ Result<> verify_chunk(const Manifest& manifest, uint32_t number, std::span<const
     if (is_whole_chunk(chunk, content)) return {};
     return Error(Code::corrupt, "a chunk does not match its digest");
   }
-  std::vector<Bytes> parts;
-  parts.reserve(files.size());
+  DigestBatch batch;
   for (const ChunkUse& file : files) {
-    parts.push_back(content.subspan(file.extent.chunk_offset, file.extent.length));
+    batch.add(content.subspan(file.extent.chunk_offset, file.extent.length));
   }
-  std::vector<Digest> digests(parts.size());
-  sha256_each(parts, digests);
+  const std::vector<Digest> digests = batch.finish();
   for (size_t i = 0; i < files.size(); ++i) {
     if (digests[i] != manifest.tree.contents[files[i].content].digest) {
       return Error(Code::corrupt, "a file in a bundle does not match its digest");

@@ -29,19 +29,35 @@ struct ChildNameHash {
 
 bool same_type(const Node& a, const Node& b) { return (a.mode & S_IFMT) == (b.mode & S_IFMT); }
 
-// The digest of an open file of this size, leaf by leaf; empty when it is not as long as that.
+// Read at once: its leaves are hashed together.
+constexpr size_t kReadBytes = 2 * 1024 * 1024;
+static_assert(limits::kSpanBytes % kReadBytes == 0 && kReadBytes % limits::kLeafBytes == 0);
+
+// The digest of an open file of this size; empty when it is not as long as that.
 Result<std::optional<Digest>> digest_of(const Context& context, int fd, uint64_t size,
                                         const std::string& name) {
+  std::vector<Digest> spans;
   std::vector<Digest> leaves;
-  ByteVector leaf(std::min<uint64_t>(size, limits::kLeafBytes) + 1);
-  for (uint64_t at = 0; at < size || leaves.empty(); at += limits::kLeafBytes) {
+  DigestBatch batch;
+  ByteVector piece(std::min<uint64_t>(size, kReadBytes) + 1);
+  for (uint64_t at = 0; at < size || spans.empty();) {
     THAW_CHECK(context.alive());
-    const size_t want = std::min<uint64_t>(limits::kLeafBytes, size - at);
-    THAW_ASSIGN(const size_t n, pread_up_to(fd, leaf.span().first(want), at, name));
+    const size_t want = std::min<uint64_t>(kReadBytes, size - at);
+    THAW_ASSIGN(const size_t n, pread_up_to(fd, piece.span().first(want), at, name));
     if (n != want) return std::optional<Digest>();
-    leaves.push_back(sha256(leaf.view().first(n)));
+    for (Bytes rest = piece.view().first(n);;) {
+      const Bytes leaf = rest.first(std::min(limits::kLeafBytes, rest.size()));
+      batch.add(leaf);
+      rest = rest.subspan(leaf.size());
+      if (rest.empty()) break;
+    }
+    for (const Digest& leaf : batch.finish()) leaves.push_back(leaf);
+    at += n;
+    if (at % limits::kSpanBytes != 0 && at < size) continue;
+    spans.push_back(span_digest(leaves));
+    leaves.clear();
   }
-  return std::optional<Digest>(file_digest(size, leaves));
+  return std::optional<Digest>(file_digest(size, spans));
 }
 
 class Comparison {

@@ -73,11 +73,11 @@ Result<> Ingest::run(const Context& context, std::span<const uint32_t> nodes) {
   uint64_t run_bytes = 0;
   for (const uint32_t node : nodes) {
     const FileStat& stat = scan_.stats[node];
-    if (stat.size_bytes > limits::kLeafBytes || has_holes(stat) ||
+    if (stat.size_bytes > limits::kMemberBytes || has_holes(stat) ||
         (stat.size_bytes > 0 && is_named_image(node))) {
       auto file = std::make_unique<LargeFile>();
       file->node = node;
-      file->leaves.resize(leaf_count(stat.size_bytes));
+      file->spans.resize(span_count(stat.size_bytes));
       file->extents.resize((stat.size_bytes + kSegmentBytes - 1) / kSegmentBytes);
       file->segments_left = file->segments();
       for (uint64_t i = 0; i < file->segments(); ++i) segments.push_back({0, 0, file.get(), i});
@@ -205,7 +205,7 @@ void IngestWorker::accept(FileRead file, uint32_t number) {
   ++ingest_.files_read_;
   if (ingest_.progress_ != nullptr) {
     ++ingest_.progress_->files_done;
-    if (file.stat.size_bytes <= limits::kLeafBytes)
+    if (file.stat.size_bytes <= limits::kMemberBytes)
       ingest_.progress_->bytes_done += file.stat.size_bytes;
   }
 }
@@ -221,16 +221,13 @@ Result<> IngestWorker::read_run(const Context& context, std::span<const uint32_t
 // Digests of many files at once take half the time (format/digest.h). What is new stays in the
 // bundle, what is known gives its place to the next.
 void IngestWorker::take_pending() {
-  std::vector<Bytes> parts;
-  parts.reserve(pending_.size());
   for (const FileRead& file : pending_) {
-    parts.push_back(bundle_.view().subspan(file.offset, file.stat.size_bytes));
+    batch_.add(bundle_.view().subspan(file.offset, file.stat.size_bytes));
   }
-  std::vector<Digest> digests(parts.size());
-  sha256_each(parts, digests);
+  const std::vector<Digest> digests = batch_.finish();
   size_t end = pending_.empty() ? bundle_.size() : pending_.front().offset;
-  for (size_t i = 0; i < parts.size(); ++i) {
-    const size_t size_bytes = parts[i].size();
+  for (size_t i = 0; i < digests.size(); ++i) {
+    const size_t size_bytes = pending_[i].stat.size_bytes;
     const size_t offset = pending_[i].offset;
     const auto claim = ingest_.layout_.claim_content({digests[i], size_bytes});
     accept(std::move(pending_[i]), claim.content);
@@ -280,7 +277,7 @@ Result<IngestWorker::Reading> IngestWorker::try_small(uint32_t node) {
   if (!opened && opened.error().code() == Code::not_found) return Reading::gone;
   if (!opened) return std::move(opened).within("save " + name_of(node)).error();
   OpenFile& file = *opened;
-  if (file.stat.size_bytes > limits::kLeafBytes) return Reading::too_large;
+  if (file.stat.size_bytes > limits::kMemberBytes) return Reading::too_large;
   // Whether a change made within the clock's tick would show: asked before the bytes are read.
   if (file.lease && !ctime_is_past(file.stat.ctime_ns)) file.lease.reset();
   THAW_CHECK(make_room(file.stat.size_bytes));

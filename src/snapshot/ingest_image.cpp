@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 
 #include "format/limits.h"
@@ -13,6 +14,7 @@ namespace thaw {
 namespace {
 
 static_assert(kSegmentBytes % kWindowBytes == 0 && kWindowBytes % limits::kLeafBytes == 0);
+static_assert(kWindowBytes <= limits::kSpanBytes, "a window's chunk is one span");
 
 // Changed pages of neighbouring windows are laid down together from this on …
 constexpr size_t kPagesBytes = 1024 * 1024;
@@ -80,7 +82,7 @@ Result<> IngestWorker::read_as_image(const Context& context, LargeFile& file, ui
     }
     if (ingest_.progress_ != nullptr) ingest_.progress_->bytes_done += length;
     const std::span<Digest> leaves =
-        std::span(file.leaves).subspan(at / limits::kLeafBytes, leaf_count(length));
+        std::span(leaves_).subspan((at - begin) / limits::kLeafBytes, leaf_count(length));
     if (data >= at + length && length % limits::kLeafBytes == 0) {
       std::fill(leaves.begin(), leaves.end(), zero_leaf_digest());
       continue;
@@ -124,13 +126,13 @@ Result<> IngestWorker::lay_window(const Context& context, const LargeFile& file,
 IngestWorker::Packed IngestWorker::pack(const Window& window, std::span<const WindowRun> runs) {
   if (runs.size() == 1 && runs[0].begin == 0 && runs[0].end == window.content.size()) {
     return {window.content,
-            file_digest(window.content.size(), {window.leaves.begin(), window.leaves.end()})};
+            file_digest(window.content.size(), std::array{span_digest(window.leaves)})};
   }
   packed_.clear();
   for (const WindowRun& run : runs) {
     packed_.append(window.content.subspan(run.begin, run.end - run.begin));
   }
-  return {packed_.view(), chunk_digest(packed_.view())};
+  return {packed_.view(), content_digest(packed_.view())};
 }
 
 // False when the base has nothing of the window that would be worth keeping.
@@ -196,7 +198,7 @@ Result<> IngestWorker::lay_pages(const Window& window, const WindowPlan& plan, u
 
 Result<> IngestWorker::flush_pages(std::vector<Extent>& extents) {
   if (pages_.empty()) return {};
-  THAW_ASSIGN(const uint32_t chunk, lay_whole_chunk(pages_.view(), chunk_digest(pages_.view())));
+  THAW_ASSIGN(const uint32_t chunk, lay_whole_chunk(pages_.view(), content_digest(pages_.view())));
   for (Extent& extent : extents) {
     if (extent.chunk == kNone) extent.chunk = chunk;
   }

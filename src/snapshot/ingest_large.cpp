@@ -62,7 +62,7 @@ Result<> IngestWorker::read_large_alone(const Context& context, LargeFile& file,
       return {};
     }
     const uint64_t size = file.open->stat.size_bytes;
-    file.leaves.assign(leaf_count(size), sha256({}));
+    file.spans.assign(span_count(size), sha256({}));
     file.extents.assign((size + kSegmentBytes - 1) / kSegmentBytes, {});
     bool short_read = false;
     for (uint64_t i = 0; i < file.segments() && !short_read; ++i) {
@@ -83,8 +83,11 @@ Result<> IngestWorker::read_open_segment(const Context& context, LargeFile& file
   const uint64_t begin = segment * kSegmentBytes;
   const uint64_t end = std::min(begin + kSegmentBytes, file.open->stat.size_bytes);
   std::vector<Extent>& extents = file.extents[segment];
-  return file.image ? read_as_image(context, file, begin, end, extents)
-                    : read_by_content(context, file, begin, end, extents);
+  leaves_.resize(leaf_count(end - begin));
+  THAW_CHECK(file.image ? read_as_image(context, file, begin, end, extents)
+                        : read_by_content(context, file, begin, end, extents));
+  file.spans[segment] = span_digest(leaves_);
+  return {};
 }
 
 // The window holds the bytes from `base` to `filled`; `cut` and `hashed` go through it each at its
@@ -114,24 +117,23 @@ Result<> IngestWorker::read_by_content(const Context& context, LargeFile& file, 
     filled += want;
 
     std::vector<Bytes> parts;
-    DigestBatch batch;
     while (cut < filled && (filled == end || filled - cut >= sizes.max_bytes)) {
       const Bytes ahead = window_.view().subspan(cut - base);
       parts.push_back(ahead.first(
           first_chunk_length(ahead.first(std::min(ahead.size(), sizes.max_bytes)), sizes)));
-      batch.add(parts.back());
+      batch_.add(parts.back());
       cut += parts.back().size();
     }
     const size_t chunks = parts.size();
-    const size_t first_leaf = hashed / limits::kLeafBytes;
+    const size_t first_leaf = (hashed - begin) / limits::kLeafBytes;
     while (hashed < filled && (filled == end || filled - hashed >= limits::kLeafBytes)) {
       const size_t length = std::min<uint64_t>(limits::kLeafBytes, end - hashed);
-      batch.add(window_.view().subspan(hashed - base, length));
+      batch_.add(window_.view().subspan(hashed - base, length));
       hashed += length;
     }
-    const std::vector<Digest> digests = batch.finish();
+    const std::vector<Digest> digests = batch_.finish();
     std::copy(digests.begin() + static_cast<ptrdiff_t>(chunks), digests.end(),
-              file.leaves.begin() + static_cast<ptrdiff_t>(first_leaf));
+              leaves_.begin() + static_cast<ptrdiff_t>(first_leaf));
     uint64_t at = extents.empty() ? begin : extents.back().file_offset + extents.back().length;
     for (size_t i = 0; i < chunks; ++i) {
       THAW_ASSIGN(const uint32_t number, lay_whole_chunk(parts[i], digests[i]));
@@ -167,7 +169,7 @@ Result<bool> IngestWorker::complete(LargeFile& file) {
   OpenFile& open = *file.open;
   THAW_ASSIGN(const bool same, unchanged(open, name_of(file.node)));
   if (!same) return false;
-  const Content content{file_digest(open.stat.size_bytes, file.leaves), open.stat.size_bytes};
+  const Content content{file_digest(open.stat.size_bytes, file.spans), open.stat.size_bytes};
   THAW_ASSIGN(FileRead read, finish_reading(file.node, open));
   const auto claim = ingest_.layout_.claim_content(content);
   accept(std::move(read), claim.content);

@@ -43,8 +43,8 @@ struct LargeFile {
   std::mutex mutex;  // guards open and the vectors' growth; segments write to slots of their own
   std::optional<OpenFile> open;
   bool gone = false;
-  std::atomic<bool> torn{false};  // it shrank under the reading
-  std::vector<Digest> leaves;
+  std::atomic<bool> torn{false};             // it shrank under the reading
+  std::vector<Digest> spans;                 // per segment
   std::vector<std::vector<Extent>> extents;  // per segment
   std::atomic<uint64_t> segments_left{0};
 
@@ -123,7 +123,9 @@ class IngestWorker {
   uint64_t pending_bytes_ = 0;
   std::vector<Member> members_;
   BundleDigest bundle_digest_;
-  ByteVector window_;  // of a large file
+  DigestBatch batch_;
+  ByteVector window_;           // of a large file
+  std::vector<Digest> leaves_;  // of its segment at hand
   BaseReader base_reader_;
   ByteVector base_window_;
   ByteVector packed_;  // what a window holds besides zeros

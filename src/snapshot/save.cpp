@@ -184,7 +184,7 @@ Result<> Saver::refuse_what_is_too_large() const {
   for (uint32_t i = 0; i < scan_.tree.nodes.size(); ++i) {
     if (!is_own_file(scan_.tree.nodes[i])) continue;
     const uint64_t size = scan_.stats[i].size_bytes;
-    if (size <= limits::kLeafBytes) continue;
+    if (size <= limits::kMemberBytes) continue;
     bytes += std::min(size, limits::kSavedLargeBytes + 1);
     if (bytes <= limits::kSavedLargeBytes) continue;
     return Error(Code::exhausted,

@@ -179,14 +179,14 @@ class Verifier {
   }
 
   static bool matches(Bytes content, const ChunkPlace& chunk, const PackUse& use) {
-    if (chunk.kind == ChunkKind::whole) return chunk_digest(content) == chunk.digest;
+    if (chunk.kind == ChunkKind::whole) return content_digest(content) == chunk.digest;
     const auto files = use.files.find(chunk.offset);
     if (files == use.files.end()) return true;
     std::set<std::pair<uint32_t, uint32_t>> done;
     return std::all_of(files->second.begin(), files->second.end(), [&](const auto& file) {
       const auto& [extent, digest] = file;
       if (!done.emplace(extent.chunk_offset, extent.length).second) return true;
-      return sha256(content.subspan(extent.chunk_offset, extent.length)) == digest;
+      return content_digest(content.subspan(extent.chunk_offset, extent.length)) == digest;
     });
   }
 

@@ -21,10 +21,10 @@ class LaidSnapshot {
  public:
   explicit LaidSnapshot(ObjectStore& store) : store_(store) { manifest_.tree = empty_tree(); }
 
-  // The chunk's number. Content of a leaf at most, so that its digest is plain.
+  // The chunk's number.
   uint32_t add_chunk(Bytes content, ChunkKind kind = ChunkKind::whole) {
     ChunkPlace place;
-    place.digest = sha256(content);
+    place.digest = content_digest(content);
     place.pack = static_cast<uint32_t>(manifest_.layout.packs.size());
     place.kind = kind;
     place.content_bytes = static_cast<uint32_t>(content.size());
@@ -56,7 +56,7 @@ class LaidSnapshot {
         {static_cast<uint32_t>(layout.extents.size()), static_cast<uint32_t>(extents.size())});
     layout.extents.insert(layout.extents.end(), extents.begin(), extents.end());
     Tree& tree = manifest_.tree;
-    tree.contents.push_back({sha256(content), content.size()});
+    tree.contents.push_back({content_digest(content), content.size()});
     add_node(tree, 0, name, S_IFREG | 0644, static_cast<uint32_t>(tree.contents.size() - 1));
   }
 
