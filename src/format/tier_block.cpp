@@ -103,9 +103,8 @@ ByteVector encode_tier_block(const TierBlock& block, Bytes data) {
     next += sizeof(uint64_t);
     data = data.subspan(piece.size());
   }
-  std::memcpy(next, block.object.data(), block.object.size());
-  next += block.object.size();
-  std::memcpy(next, block.etag.data(), block.etag.size());
+  next = std::copy(block.object.begin(), block.object.end(), next);
+  std::copy(block.etag.begin(), block.etag.end(), next);
   const auto sum = checksum128({at, header - kChecksumBytes});
   std::memcpy(at + header - kChecksumBytes, sum.data(), sum.size());
   return bytes;

@@ -162,7 +162,7 @@ TEST(TierBlock, SealedNonsenseIsCorrupt) {
   EXPECT_TRUE(fails_with(Code::corrupt, parse_tier_header(longer.view())));
 }
 
-TEST(TierMarker, ComesBackAndNothingElseDoes) {
+TEST(TierMarkerBytes, ComesBackAndNothingElseDoes) {
   EXPECT_EQ(as_text(encode_tier_marker().view()), "{\"kind\":\"thaw-tier\",\"format\":1}\n");
   EXPECT_TRUE(is_ok(check_tier_marker(encode_tier_marker().view())));
   EXPECT_TRUE(fails_with(Code::invalid,

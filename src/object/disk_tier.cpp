@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -62,7 +63,8 @@ Result<> check_names(const std::string& directory, const std::vector<std::string
       ours = std::all_of(stores.begin(), stores.end(), is_store_name);
     }
     if (!ours) {
-      return Error(Code::invalid, directory + " holds files that are no thaw tier's, like " + name);
+      return Error(Code::invalid,
+                   fmt::format("{} holds files that are no thaw tier's, like {}", directory, name));
     }
   }
   return {};

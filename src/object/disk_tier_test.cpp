@@ -161,9 +161,9 @@ TEST_F(DiskTierTest, ProcessesFetchABlockOnce) {
   test::Faults faults;
   const auto slow = test::faulty(test::borrowed(*stack.slow), faults);
   constexpr int kProcesses = 4;
+  options_.claim_wait = std::chrono::minutes(5);
   std::vector<std::unique_ptr<ObjectStore>> caches;
   for (int i = 0; i < kProcesses; ++i) caches.push_back(cache_over(*slow));
-  options_.claim_wait = std::chrono::minutes(5);
   std::latch start(kProcesses);
   std::vector<std::thread> threads;
   for (const auto& cache : caches) {
