@@ -3,6 +3,8 @@
 #include <benchmark/benchmark.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <memory>
 #include <random>
@@ -53,11 +55,11 @@ void node(Tree& tree, std::string_view name, unsigned mode, uint32_t payload) {
   tree.nodes.push_back(made);
 }
 
-// One file, "image", in whole chunks of 16 a pack. With `pieces_bytes` each extent is as short as
-// in an image of many generations.
+// One file, "image", in whole chunks, 16 a pack. Its extents are of `extent_bytes`: a chunk, or a
+// page as in an image of many generations.
 class OpenImage {
  public:
-  explicit OpenImage(uint32_t piece_bytes) {
+  explicit OpenImage(uint32_t extent_bytes) {
     Manifest manifest;
     node(manifest.tree, "", S_IFDIR | 0755, kNone);
     node(manifest.tree, "image", S_IFREG | 0644, 0);
@@ -71,8 +73,8 @@ class OpenImage {
       const uint32_t offset = pack.add(record, content.view());
       layout.chunks.push_back({digest, static_cast<uint32_t>(layout.packs.size()), offset,
                                kChunkBytes, kChunkBytes, Codec::raw, ChunkKind::whole});
-      for (uint32_t at = 0; at < kChunkBytes; at += piece_bytes) {
-        layout.extents.push_back({uint64_t{i} * kChunkBytes + at, i, at, piece_bytes});
+      for (uint32_t at = 0; at < kChunkBytes; at += extent_bytes) {
+        layout.extents.push_back({uint64_t{i} * kChunkBytes + at, i, at, extent_bytes});
       }
       if (i % 16 != 15) continue;
       const Buffer bytes = pack.finish();
@@ -118,29 +120,68 @@ void read_at_in_memory(benchmark::State& state) {
 BENCHMARK(read_at_in_memory)->Arg(kChunkBytes)->Arg(kReadBytes);
 BENCHMARK(read_at_in_memory)->Arg(kChunkBytes)->Threads(2)->UseRealTime();
 
-// On tmpfs, where the machine has one at its usual place.
-void pread_of_tmpfs(benchmark::State& state) {
-  const auto fd = open_path("/dev/shm", O_RDWR | O_TMPFILE, 0600);
-  if (!fd) return state.SkipWithError(fd.error().text().c_str());
-  for (uint64_t i = 0; i < kChunks; ++i) {
-    const ByteVector content = random_content(kChunkBytes, i);
-    if (!pwrite_all(fd->get(), content.view(), i * kChunkBytes, "tmpfs")) {
-      return state.SkipWithError("tmpfs is full");
+// The same bytes on tmpfs, where the machine has one at its usual place.
+class TmpfsFile {
+ public:
+  TmpfsFile() {
+    auto fd = open_path("/dev/shm", O_RDWR | O_TMPFILE, 0600);
+    if (!fd) return;
+    for (uint64_t i = 0; i < kChunks; ++i) {
+      const ByteVector content = random_content(kChunkBytes, i);
+      if (!pwrite_all(fd->get(), content.view(), i * kChunkBytes, "tmpfs")) return;
     }
+    fd_ = *std::move(fd);
   }
+  bool read(uint64_t offset, MutableBytes into) const {
+    return ::pread(fd_.get(), into.data(), into.size(), static_cast<off_t>(offset)) ==
+           static_cast<ssize_t>(into.size());
+  }
+
+ private:
+  UniqueFd fd_;
+};
+
+void pread_of_tmpfs(benchmark::State& state) {
+  const TmpfsFile file;
   const std::vector<uint64_t> offsets = places();
   std::vector<uint8_t> into(kReadBytes);
   size_t i = 0;
   for (auto _ : state) {
-    const auto offset = static_cast<off_t>(offsets[i++ % offsets.size()]);
-    if (::pread(fd->get(), into.data(), into.size(), offset) != kReadBytes) {
-      return state.SkipWithError("not read");
-    }
+    if (!file.read(offsets[i++ % offsets.size()], into)) return state.SkipWithError("not read");
     benchmark::DoNotOptimize(into.data());
   }
   state.SetItemsProcessed(static_cast<int64_t>(state.iterations()));
 }
 BENCHMARK(pread_of_tmpfs);
+
+// Both in turns of 1,000 reads, so that what else the machine does slows both. `ratio`: reads from
+// the snapshot in the time of one pread.
+void read_at_against_pread(benchmark::State& state) {
+  using Clock = std::chrono::steady_clock;
+  OpenImage image(static_cast<uint32_t>(state.range(0)));
+  const TmpfsFile file;
+  const std::vector<uint64_t> offsets = places();
+  std::vector<uint8_t> into(kReadBytes);
+  Clock::duration in_memory{0};
+  Clock::duration on_tmpfs{0};
+  size_t turn = 0;
+  bool read = true;
+  for (auto _ : state) {
+    const size_t first = turn++ * 1000;
+    const auto begin = Clock::now();
+    for (size_t i = 0; i < 1000; ++i)
+      read &= image.read(offsets[(first + i) % offsets.size()], into);
+    const auto middle = Clock::now();
+    for (size_t i = 0; i < 1000; ++i)
+      read &= file.read(offsets[(first + i) % offsets.size()], into);
+    in_memory += middle - begin;
+    on_tmpfs += Clock::now() - middle;
+  }
+  if (!read) return state.SkipWithError("not read");
+  state.counters["ratio"] = static_cast<double>(on_tmpfs.count()) /
+                            static_cast<double>(std::max<int64_t>(in_memory.count(), 1));
+}
+BENCHMARK(read_at_against_pread)->Arg(kChunkBytes)->Arg(kReadBytes);
 
 }  // namespace
 }  // namespace thaw

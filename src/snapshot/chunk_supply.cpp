@@ -87,7 +87,7 @@ Result<> ChunkSupply::fetch(const Context& context, std::vector<Claimed> claims,
         [](const Claimed& claimed, uint32_t number) { return claimed.chunk < number; }));
   }
   const std::vector<FetchRange> ranges = join_frames(layout, chunks);
-  auto done = parallel_for(context, frames_.lane().most_fetches, ranges.size(),
+  auto done = parallel_for(context, frames_.allowance().most_fetches, ranges.size(),
                            [&](const Context& inner, unsigned, size_t index) {
                              const FetchRange& range = ranges[index];
                              const auto own =
@@ -131,7 +131,7 @@ Result<Buffer> ChunkSupply::decode(const Context& context, uint32_t number, Byte
   const ChunkPlace& chunk = manifest_.layout.chunks[number];
   ByteVector content(chunk.content_bytes);
   THAW_CHECK(frames_.read_frame(context, number, stored, [&](Bytes bytes) -> Result<> {
-    DecoderPool::Loan decoder(frames_.lane().decoders);
+    DecoderPool::Loan decoder(frames_.allowance().decoders);
     THAW_CHECK(decoder->decode_into(chunk.codec, bytes, content.span()));
     return verify_chunk(
         manifest_, number,

@@ -20,9 +20,9 @@ namespace thaw {
 class ChunkSupply {
  public:
   ChunkSupply(ObjectStore& store, const Manifest& manifest, ChunkCache& cache,
-              const KnownDamage& damage, FetchLane& lane)
+              const KnownDamage& damage, FetchAllowance& allowance)
       : manifest_(manifest),
-        frames_(store, manifest.layout, damage, lane),
+        frames_(store, manifest.layout, damage, allowance),
         shelf_(cache, manifest.layout.chunks.size()) {}
 
   // From memory; empty when it is not there.

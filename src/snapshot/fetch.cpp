@@ -16,14 +16,14 @@ class Fetcher {
       : manifest_(manifest),
         plan_(plan),
         sink_(sink),
-        lane_(limits),
-        frames_(store, manifest.layout, damage, lane_) {}
+        allowance_(limits),
+        frames_(store, manifest.layout, damage, allowance_) {}
 
   Result<> run(const Context& context, unsigned threads) {
     TaskGroup decoding(context, threads, 2 * size_t{threads} + 2);
     const auto ranges = plan_.ranges();
     auto fetched =
-        parallel_for(decoding.context(), lane_.most_fetches, ranges.size(),
+        parallel_for(decoding.context(), allowance_.most_fetches, ranges.size(),
                      [&](const Context& inner, unsigned, size_t index) -> Result<> {
                        const FetchRange& range = ranges[index];
                        THAW_ASSIGN(auto got, frames_.fetch(inner, range));
@@ -52,7 +52,7 @@ class Fetcher {
         context, number,
         fetched.bytes.view().subspan(chunk.offset - range.offset, chunk.stored_bytes),
         [&](Bytes stored) -> Result<> {
-          DecoderPool::Loan decoder(lane_.decoders);
+          DecoderPool::Loan decoder(allowance_.decoders);
           THAW_ASSIGN(const Bytes content,
                       decoder->decode(chunk.codec, stored, chunk.content_bytes));
           THAW_CHECK(verify_chunk(manifest_, number, plan_.uses(number), content));
@@ -63,7 +63,7 @@ class Fetcher {
   const Manifest& manifest_;
   const FetchPlan& plan_;
   const ChunkSink& sink_;
-  FetchLane lane_;
+  FetchAllowance allowance_;
   FrameFetch frames_;
 };
 

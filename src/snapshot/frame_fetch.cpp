@@ -57,15 +57,15 @@ Error FrameFetch::remembered(const PackRef& pack, Error error) const {
 Result<FrameFetch::Fetched> FrameFetch::fetch(const Context& context, const FetchRange& range,
                                               uint64_t more_bytes) const {
   Fetched fetched;
-  THAW_ASSIGN(fetched.reservation, lane_.budget.reserve(context, range.length + more_bytes));
-  THAW_CHECK(lane_.gate.enter(context));
+  THAW_ASSIGN(fetched.reservation, allowance_.budget.reserve(context, range.length + more_bytes));
+  THAW_CHECK(allowance_.gate.enter(context));
   const PackRef& pack = layout_.packs[range.pack];
   const ByteRange wanted = ByteRange::of(range.offset, range.length);
   auto bytes = get_bytes(context, store_, pack, wanted, Freshness::any);
   if (!bytes && bytes.error().code() == Code::corrupt) {
     bytes = get_bytes(context, store_, pack, wanted, Freshness::origin);
   }
-  lane_.gate.leave(range.length, !bytes && bytes.error().retryable());
+  allowance_.gate.leave(range.length, !bytes && bytes.error().retryable());
   if (!bytes) return remembered(pack, std::move(bytes).error());
   fetched.bytes = *std::move(bytes);
   return fetched;

@@ -47,8 +47,8 @@ class DecoderPool {
 };
 
 // How much is fetched from one store at once, by all who share it. Thread-safe; outlives them.
-struct FetchLane {
-  explicit FetchLane(const TransferLimits& limits)
+struct FetchAllowance {
+  explicit FetchAllowance(const TransferLimits& limits)
       : most_fetches(limits.most_fetches),
         gate(limits.first_fetches, limits.most_fetches),
         budget(limits.fetch_budget_bytes) {}
@@ -62,8 +62,9 @@ struct FetchLane {
 // Fetches frames of one snapshot. Thread-safe; everything passed in outlives it.
 class FrameFetch {
  public:
-  FrameFetch(ObjectStore& store, const Layout& layout, const KnownDamage& damage, FetchLane& lane)
-      : store_(store), layout_(layout), damage_(damage), lane_(lane) {}
+  FrameFetch(ObjectStore& store, const Layout& layout, const KnownDamage& damage,
+             FetchAllowance& allowance)
+      : store_(store), layout_(layout), damage_(damage), allowance_(allowance) {}
 
   struct Fetched {
     Buffer bytes;
@@ -80,7 +81,7 @@ class FrameFetch {
   // once more. What is corrupt then names the object, and is remembered as damage.
   Result<> read_frame(const Context& context, uint32_t chunk, Bytes stored, const Read& read) const;
 
-  FetchLane& lane() const { return lane_; }
+  FetchAllowance& allowance() const { return allowance_; }
 
  private:
   Error remembered(const PackRef& pack, Error error) const;
@@ -88,7 +89,7 @@ class FrameFetch {
   ObjectStore& store_;
   const Layout& layout_;
   const KnownDamage& damage_;
-  FetchLane& lane_;
+  FetchAllowance& allowance_;
 };
 
 // Verifies what a frame held: a whole chunk by its digest, a bundle by those of `files`, the parts

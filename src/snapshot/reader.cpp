@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "base/task_group.h"
+#include "format/limits.h"
 #include "snapshot/chunk_supply.h"
 #include "snapshot/path_index.h"
 #include "snapshot/read_ahead.h"
@@ -25,8 +26,15 @@ constexpr uint64_t kStepBytes = 32 * 1024 * 1024;
 constexpr uint64_t kAheadBytes = 4 * 1024 * 1024;
 constexpr unsigned kAheadTasks = 32;
 
+// A quarter of the cache; nothing where that is not even a chunk, which would push out what is
+// read.
+uint64_t ahead_bytes(uint64_t cache_bytes) {
+  const uint64_t quarter = cache_bytes / 4;
+  return quarter >= limits::kMiB ? quarter : 0;
+}
+
 // A part of a read that lies in a chunk which is not in memory.
-struct Piece {
+struct Part {
   uint32_t chunk;
   uint32_t chunk_offset;
   MutableBytes to;
@@ -41,9 +49,10 @@ class Reader final : public SnapshotReader {
         process_(process),
         cache_bytes_(cache.limit_bytes()),
         supply_(store, manifest_, cache, options.damage == nullptr ? no_damage_ : *options.damage,
-                options.lane == nullptr ? own_lane_.emplace(transfer_limits(options.distance))
-                                        : *options.lane),
-        read_ahead_(options.read_ahead ? cache_bytes_ / 4 : 0) {}
+                options.allowance == nullptr
+                    ? own_allowance_.emplace(transfer_limits(options.distance))
+                    : *options.allowance),
+        read_ahead_(options.read_ahead ? ahead_bytes(cache_bytes_) : 0) {}
 
   const Manifest& manifest() const override { return manifest_; }
 
@@ -61,7 +70,7 @@ class Reader final : public SnapshotReader {
     }
     into = into.first(std::min<uint64_t>(into.size(), size - offset));
     if (into.empty()) return size_t{0};
-    const std::vector<Piece> missing = copy_from_memory(file.content, offset, into);
+    const std::vector<Part> missing = copy_from_memory(file.content, offset, into);
     if (!missing.empty()) THAW_CHECK(fetch(context, missing));
     if (options_.read_ahead) {
       const auto ahead = read_ahead_.note(file.content, offset, into.size(), size);
@@ -113,8 +122,8 @@ class Reader final : public SnapshotReader {
   }
 
   // Zeros, and what is in memory. What is not is answered, in the order of the file.
-  std::vector<Piece> copy_from_memory(uint32_t content, uint64_t offset, MutableBytes into) {
-    std::vector<Piece> missing;
+  std::vector<Part> copy_from_memory(uint32_t content, uint64_t offset, MutableBytes into) {
+    std::vector<Part> missing;
     const uint64_t end = offset + into.size();
     uint64_t at = offset;
     for (const Extent& extent : extents_from(content, offset)) {
@@ -140,7 +149,7 @@ class Reader final : public SnapshotReader {
   }
 
   // In steps, so that a long read holds no more than a part of what it needs.
-  Result<> fetch(const Context& context, const std::vector<Piece>& missing) {
+  Result<> fetch(const Context& context, const std::vector<Part>& missing) {
     for (size_t begin = 0; begin < missing.size();) {
       size_t end = begin;
       uint64_t bytes = 0;
@@ -157,18 +166,18 @@ class Reader final : public SnapshotReader {
     return {};
   }
 
-  Result<> fetch_step(const Context& context, std::vector<Piece> pieces) {
-    auto by_chunk = [](const Piece& a, const Piece& b) { return a.chunk < b.chunk; };
-    std::stable_sort(pieces.begin(), pieces.end(), by_chunk);
+  Result<> fetch_step(const Context& context, std::vector<Part> parts) {
+    auto by_chunk = [](const Part& a, const Part& b) { return a.chunk < b.chunk; };
+    std::stable_sort(parts.begin(), parts.end(), by_chunk);
     std::vector<uint32_t> chunks;
-    for (const Piece& piece : pieces) {
-      if (chunks.empty() || chunks.back() != piece.chunk) chunks.push_back(piece.chunk);
+    for (const Part& part : parts) {
+      if (chunks.empty() || chunks.back() != part.chunk) chunks.push_back(part.chunk);
     }
     return supply_.obtain(context, std::move(chunks), [&](uint32_t chunk, const Buffer& content) {
       const auto [first, last] =
-          std::equal_range(pieces.begin(), pieces.end(), Piece{chunk, 0, {}}, by_chunk);
-      for (auto piece = first; piece != last; ++piece) {
-        std::memcpy(piece->to.data(), content.data() + piece->chunk_offset, piece->to.size());
+          std::equal_range(parts.begin(), parts.end(), Part{chunk, 0, {}}, by_chunk);
+      for (auto part = first; part != last; ++part) {
+        std::memcpy(part->to.data(), content.data() + part->chunk_offset, part->to.size());
       }
     });
   }
@@ -215,7 +224,7 @@ class Reader final : public SnapshotReader {
   const Context& process_;
   const uint64_t cache_bytes_;
   const KnownDamage no_damage_{std::nullopt};
-  std::optional<FetchLane> own_lane_;
+  std::optional<FetchAllowance> own_allowance_;
   ChunkSupply supply_;
   ReadAhead read_ahead_;
   mutable std::once_flag paths_made_;

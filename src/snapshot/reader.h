@@ -31,7 +31,7 @@ struct ReaderOptions {
   const KnownDamage* damage = nullptr;  // where damage that is met is remembered; outlives readers
   // Shared by the readers of a process, whom it bounds together, and outlives them. Null: one of
   // the reader's own, as the distance suggests.
-  FetchLane* lane = nullptr;
+  FetchAllowance* allowance = nullptr;
 };
 
 // Thread-safe. Owned by shared_ptr: whoever holds one can read, whatever is evicted or closed

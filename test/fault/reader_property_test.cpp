@@ -57,7 +57,7 @@ class FlakyStore final : public test::PassingStore {
     TestRandom random(seed_ + calls_.fetch_add(1));
     if (random.below(1000) < rates_.unavailable) return Error(Code::unavailable, "flaky");
     if (random.below(1000) < rates_.slow) {
-      for (uint64_t i = random.below(2000); i != 0; --i) std::this_thread::yield();
+      for (uint64_t i = random.below(500); i != 0; --i) std::this_thread::yield();
     }
     THAW_ASSIGN(Fetched fetched, PassingStore::get(context, key, range, wanted));
     const bool origin = wanted.freshness == Freshness::origin;
@@ -339,8 +339,8 @@ TEST_F(Property, EveryAnswerIsTheModelsOrAnErrorThatAFaultExplains) {
       options.reader.read_ahead = random.below(4) != 0;
       // Closed at once by the next call, or kept.
       options.idle_for = std::chrono::milliseconds(random.below(2) * 60'000);
-      FetchLane lane(transfer_limits(StoreDistance::remote));
-      if (random.below(2) == 0) options.reader.lane = &lane;
+      FetchAllowance allowance(transfer_limits(StoreDistance::remote));
+      if (random.below(2) == 0) options.reader.allowance = &allowance;
       OpenSnapshots snapshots(*store_, cache, options, context_);
       std::vector<std::thread> threads;
       for (int i = 0; i < 4; ++i) {
