@@ -28,15 +28,16 @@ struct FrameEncoder::State {
   ~State() { ZSTD_freeCCtx(context); }
 };
 
-FrameEncoder::FrameEncoder(int level) : state_(std::make_unique<State>()) {
+FrameEncoder::FrameEncoder(int level, FrameTuning tuning) : state_(std::make_unique<State>()) {
   ZSTD_CCtx* context = state_->context;
   if (context == nullptr) return;  // encode() says so
   ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, level);
   if (level != ZSTD_CLEVEL_DEFAULT) return;
   // The default's tables take 768 KiB, more than the second-level cache of many cores. At 288 KiB,
   // with the small one in the first level, it is 10% faster on chunks of 4 MiB and stores 1.2% more
-  // (docs/benchmarks.md).
-  ZSTD_CCtx_setParameter(context, ZSTD_c_hashLog, 16);
+  // (docs/benchmarks.md). Images, whose frames may be 1.10 times what zstd itself makes of them,
+  // are compressed with half of that (docs/decisions/0008).
+  ZSTD_CCtx_setParameter(context, ZSTD_c_hashLog, tuning == FrameTuning::size ? 16 : 15);
   ZSTD_CCtx_setParameter(context, ZSTD_c_chainLog, 13);
 }
 FrameEncoder::~FrameEncoder() = default;

@@ -37,8 +37,12 @@ Result<Bytes> decode_zstd(Bytes stored, size_t content_bytes) {
   return decoder.decode(Codec::zstd, stored, content_bytes);
 }
 
-TEST(FrameTest, RoundTrips) {
-  FrameEncoder encoder;
+class FrameRoundTrip : public ::testing::TestWithParam<FrameTuning> {};
+INSTANTIATE_TEST_SUITE_P(EachTuning, FrameRoundTrip,
+                         ::testing::Values(FrameTuning::size, FrameTuning::speed));
+
+TEST_P(FrameRoundTrip, GivesTheContentBack) {
+  FrameEncoder encoder(3, GetParam());
   FrameDecoder decoder;
   const std::vector<uint8_t> contents[] = {
       {0},

@@ -113,7 +113,7 @@ Result<> IngestWorker::lay_window(const Context& context, const LargeFile& file,
     }
   }
   const Packed packed = pack(window, runs);
-  THAW_ASSIGN(const uint32_t chunk, lay_whole_chunk(packed.content, packed.digest));
+  THAW_ASSIGN(const uint32_t chunk, lay_whole_chunk(image_encoder_, packed.content, packed.digest));
   uint32_t offset = 0;
   for (const WindowRun& run : runs) {
     extents.push_back({window.offset + run.begin, chunk, offset, run.end - run.begin});
@@ -198,7 +198,8 @@ Result<> IngestWorker::lay_pages(const Window& window, const WindowPlan& plan, u
 
 Result<> IngestWorker::flush_pages(std::vector<Extent>& extents) {
   if (pages_.empty()) return {};
-  THAW_ASSIGN(const uint32_t chunk, lay_whole_chunk(pages_.view(), content_digest(pages_.view())));
+  THAW_ASSIGN(const uint32_t chunk,
+              lay_whole_chunk(image_encoder_, pages_.view(), content_digest(pages_.view())));
   for (Extent& extent : extents) {
     if (extent.chunk == kNone) extent.chunk = chunk;
   }

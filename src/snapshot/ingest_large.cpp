@@ -136,7 +136,7 @@ Result<> IngestWorker::read_by_content(const Context& context, LargeFile& file, 
               leaves_.begin() + static_cast<ptrdiff_t>(first_leaf));
     uint64_t at = extents.empty() ? begin : extents.back().file_offset + extents.back().length;
     for (size_t i = 0; i < chunks; ++i) {
-      THAW_ASSIGN(const uint32_t number, lay_whole_chunk(parts[i], digests[i]));
+      THAW_ASSIGN(const uint32_t number, lay_whole_chunk(encoder_, parts[i], digests[i]));
       extents.push_back({at, number, 0, static_cast<uint32_t>(parts[i].size())});
       at += parts[i].size();
       if (ingest_.progress_ != nullptr) ingest_.progress_->bytes_done += parts[i].size();
@@ -145,10 +145,11 @@ Result<> IngestWorker::read_by_content(const Context& context, LargeFile& file, 
   return {};
 }
 
-Result<uint32_t> IngestWorker::lay_whole_chunk(Bytes content, const Digest& digest) {
+Result<uint32_t> IngestWorker::lay_whole_chunk(FrameEncoder& encoder, Bytes content,
+                                               const Digest& digest) {
   const auto claim = ingest_.layout_.claim_whole_chunk(digest);
   if (!claim.lay_down) return claim.chunk;
-  THAW_ASSIGN(const FrameEncoder::Encoded frame, encoder_.encode(content));
+  THAW_ASSIGN(const FrameEncoder::Encoded frame, encoder.encode(content));
   ChunkPlace place;
   place.digest = digest;
   place.stored_bytes = static_cast<uint32_t>(frame.bytes.size());

@@ -56,6 +56,7 @@ class IngestWorker {
   explicit IngestWorker(Ingest& ingest)
       : ingest_(ingest),
         encoder_(ingest.options_.compression_level),
+        image_encoder_(ingest.options_.compression_level, FrameTuning::speed),
         base_reader_(ingest.store_, ingest.layout_.bases(), ingest.damage_) {}
 
   // Small files, which are likely to be neighbours in a bundle.
@@ -104,7 +105,7 @@ class IngestWorker {
   Result<> flush_pages(std::vector<Extent>& extents);
   Result<bool> complete(LargeFile& file);
   static void yield_lease(LargeFile& file);
-  Result<uint32_t> lay_whole_chunk(Bytes content, const Digest& digest);
+  Result<uint32_t> lay_whole_chunk(FrameEncoder& encoder, Bytes content, const Digest& digest);
   Result<FileRead> finish_reading(uint32_t node, const OpenFile& file);
   void accept(FileRead file, uint32_t number);
   Result<bool> unchanged(const OpenFile& file, const std::string& name);
@@ -117,6 +118,7 @@ class IngestWorker {
   };
   Ingest& ingest_;
   FrameEncoder encoder_;
+  FrameEncoder image_encoder_;
   // Files to be laid down, not yet compressed; then those that were read and not yet hashed.
   ByteVector bundle_;
   std::vector<FileRead> pending_;

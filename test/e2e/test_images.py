@@ -94,6 +94,31 @@ def test_a_chain_of_children(thaw, work):
     thaw.clean()
 
 
+@needs_zstd
+def test_many_tiny_generations_of_a_small_image(thaw, work):
+    """Each lays down a page, in a pack of its own: the budget on requests lays what is scattered down anew."""
+    rng = seeded()
+    tree, size = f"{work}/tree", 5 * MIB
+    image = f"{tree}/disk"
+    make_image(image, size, rng)
+    packs, most = [], 0
+    for generation in range(1, 46):
+        answer = thaw.save("vm", tree, "--image", "disk")
+        if generation > 1:
+            most = max(most, answer["new_bytes"])
+        _, manifest, _ = fmt.read_snapshot(thaw.store, "vm", generation)
+        packs.append(len(manifest.packs))
+        assert max(len(chunks) for chunks in window_pieces(thaw, "vm", generation, b"disk").values()) <= PIECES
+        change_pages(image, [rng.randrange(size // PAGE)], rng)
+    print("packs:", packs)
+    assert max(packs) <= 22 and most < MIB
+    thaw.restore("vm", f"{work}/last", "--no-stat-cache")
+    change_pages(image, [0], rng)
+    thaw.save("vm", tree, "--image", "disk")
+    check_restores(thaw, work, "vm", tree)
+    thaw.clean()
+
+
 @pytest.mark.asan
 @pytest.mark.parametrize("unit", [1, PAGE, MIB])
 def test_an_image_grows_and_shrinks(thaw, work, unit):
