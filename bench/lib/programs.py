@@ -28,6 +28,10 @@ class Thaw:
     def restore(self, key, path, *options):
         return self._run("restore", key, path, *options)
 
+    def extract(self, key, name, path):
+        """One file of a snapshot, to `path`."""
+        return self._run("extract", key, name, path)
+
     def stored_bytes(self):
         return stored_bytes(self._root / "store")
 

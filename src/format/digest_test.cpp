@@ -136,6 +136,23 @@ TEST(FileDigestTest, FilesOfOneLeafHaveTheirPlainDigest) {
   EXPECT_EQ(digest_of_file({}), sha256({}));
 }
 
+TEST(FileDigestTest, ABatchGivesEachContentItsFileDigest) {
+  const auto bytes = random_bytes(3 * kLeaf + 5, 8);
+  const std::vector<size_t> sizes = {0, 1, kLeaf, kLeaf + 1, 3 * kLeaf + 5, 0, 2 * kLeaf};
+  DigestBatch batch;
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_TRUE(batch.finish().empty()) << "it starts anew";
+    for (const size_t size : sizes) batch.add(Bytes(bytes).first(size));
+    const auto digests = batch.finish();
+    ASSERT_EQ(digests.size(), sizes.size());
+    for (size_t i = 0; i < sizes.size(); ++i) {
+      const Bytes content = Bytes(bytes).first(sizes[i]);
+      EXPECT_EQ(digests[i], digest_of_file(content)) << sizes[i];
+      EXPECT_EQ(chunk_digest(content), digest_of_file(content)) << sizes[i];
+    }
+  }
+}
+
 TEST(FileDigestTest, SizeAndOrderOfLeavesMatter) {
   const Digest a = sha256(as_bytes("a"));
   const Digest b = sha256(as_bytes("b"));

@@ -58,6 +58,12 @@ TEST(FrameTest, RoundTrips) {
     const auto decoded = decoder.decode(encoded->codec, encoded->bytes, content.size());
     ASSERT_TRUE(is_ok(decoded));
     EXPECT_EQ(copy_of(*decoded), content);
+    std::vector<uint8_t> into(content.size());
+    ASSERT_TRUE(is_ok(decoder.decode_into(encoded->codec, encoded->bytes, into)));
+    EXPECT_EQ(into, content);
+    into.resize(content.size() + 1);
+    EXPECT_TRUE(
+        fails_with(Code::corrupt, decoder.decode_into(encoded->codec, encoded->bytes, into)));
   }
 }
 

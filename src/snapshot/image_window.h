@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <span>
+#include <unordered_map>
 #include <vector>
 
 #include "base/bytes.h"
@@ -44,11 +45,21 @@ std::vector<Extent> clipped_extents(std::span<const Extent> extents, uint64_t of
 bool is_one_chunk_of(std::span<const Extent> extents, uint64_t window_offset,
                      std::span<const WindowRun> runs, uint32_t chunk_bytes);
 
+// By chunk of a base: the bytes that one content uses, and all that it holds.
+struct ChunkUseBytes {
+  uint64_t alive = 0;
+  uint64_t content = 0;
+};
+using AliveBytes = std::unordered_map<uint32_t, ChunkUseBytes>;
+AliveBytes alive_bytes(const Layout& layout, uint32_t content);
+
 // What a base has of a window.
 struct BaseWindow {
   Bytes content;                // as long as the child's; what lies past the base's end is zeros
   std::vector<Extent> extents;  // clipped to the window
   std::vector<uint32_t> lost;   // chunks that cannot be had
+  // How many bytes of each chunk the base's file uses, in all of its windows.
+  const AliveBytes* alive = nullptr;
 };
 
 struct WindowPlan {
@@ -57,8 +68,9 @@ struct WindowPlan {
 };
 
 // Compares page by page. Pages that differ are laid down (or left out, where they are zeros), and
-// so are all pages of the base's chunks that give least, until the window has at most kWindowPieces
-// chunks, of which what is laid down is one.
+// so are all pages of some of the base's chunks, until the window has at most kWindowPieces chunks,
+// of which what is laid down is one. Those go first that give least here and are mostly dead
+// elsewhere: so chunks die in all windows at about the same time, and little is fetched in vain.
 WindowPlan plan_window(Bytes content, uint64_t window_offset, const BaseWindow& base);
 
 }  // namespace thaw

@@ -44,6 +44,7 @@ Result<> IngestWorker::choose_cut(LargeFile& file) {
   const FileStat& stat = file.open->stat;
   const Tree& tree = ingest_.scan_.tree;
   const auto parent = ingest_.parents_.find(tree.path(file.node));
+  file.parent.reset();
   file.image = has_holes(stat) || ingest_.is_named_image(file.node);
   if (!file.image && stat.size_bytes >= kImageBytes) {
     file.image = has_image_name(tree.name(file.node)) || (parent && parent->on_grid);
@@ -54,7 +55,11 @@ Result<> IngestWorker::choose_cut(LargeFile& file) {
                 pread_up_to(file.open->fd.get(), head.span(), 0, name_of(file.node)));
     file.image = has_image_head(head.view().first(n));
   }
-  if (file.image) file.parent = parent;
+  if (file.image && parent) {
+    file.parent = parent;
+    file.parent_alive =
+        alive_bytes(ingest_.layout_.bases()[parent->base].manifest().layout, parent->content);
+  }
   return {};
 }
 
@@ -101,7 +106,7 @@ Result<> IngestWorker::lay_window(const Context& context, const LargeFile& file,
                                    window.content.size());
     if (!base.extents.empty()) {
       THAW_ASSIGN(const bool laid,
-                  lay_over_base(context, *file.parent, window, runs, std::move(base), extents));
+                  lay_over_base(context, file, window, runs, std::move(base), extents));
       if (laid) return {};
     }
   }
@@ -129,10 +134,11 @@ IngestWorker::Packed IngestWorker::pack(const Window& window, std::span<const Wi
 }
 
 // False when the base has nothing of the window that would be worth keeping.
-Result<bool> IngestWorker::lay_over_base(const Context& context, const ImageParent& parent,
+Result<bool> IngestWorker::lay_over_base(const Context& context, const LargeFile& file,
                                          const Window& window, std::span<const WindowRun> runs,
                                          BaseWindow base, std::vector<Extent>& extents) {
   LayoutBuilder& builder = ingest_.layout_;
+  const ImageParent& parent = *file.parent;
   const Layout& layout = builder.bases()[parent.base].manifest().layout;
   const ChunkPlace& first = layout.chunks[base.extents[0].chunk];
   if (is_one_chunk_of(base.extents, window.offset, runs, first.content_bytes) &&
@@ -157,6 +163,7 @@ Result<bool> IngestWorker::lay_over_base(const Context& context, const ImagePare
               base_reader_.read(context, parent.base, there, window.offset, base_window_.span()));
   base.lost.insert(base.lost.end(), lost.begin(), lost.end());
   base.content = base_window_.view();
+  base.alive = &file.parent_alive;
   const WindowPlan plan = plan_window(window.content, window.offset, base);
   if (plan.kept.empty()) return false;
   THAW_CHECK(lay_pages(window, plan, parent.base, extents));

@@ -39,6 +39,7 @@ struct LargeFile {
   uint32_t node = 0;
   bool image = false;
   std::optional<ImageParent> parent{};  // of an image
+  AliveBytes parent_alive;
   std::mutex mutex;  // guards open and the vectors' growth; segments write to slots of their own
   std::optional<OpenFile> open;
   bool gone = false;
@@ -95,8 +96,8 @@ class IngestWorker {
   Result<> lay_window(const Context& context, const LargeFile& file, const Window& window,
                       std::vector<Extent>& extents);
   Packed pack(const Window& window, std::span<const WindowRun> runs);
-  Result<bool> lay_over_base(const Context& context, const ImageParent& parent,
-                             const Window& window, std::span<const WindowRun> runs, BaseWindow base,
+  Result<bool> lay_over_base(const Context& context, const LargeFile& file, const Window& window,
+                             std::span<const WindowRun> runs, BaseWindow base,
                              std::vector<Extent>& extents);
   Result<> lay_pages(const Window& window, const WindowPlan& plan, uint32_t base,
                      std::vector<Extent>& extents);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 #include <string>
 
@@ -145,6 +146,55 @@ TEST(LayoutBuilder, WholeChunksOfBasesAreUsedUntilTheirPackIsGivenUp) {
   const auto fresh = builder.claim_whole_chunk(sha256(as_bytes("another")));
   EXPECT_TRUE(fresh.lay_down);
   EXPECT_FALSE(builder.claim_whole_chunk(sha256(as_bytes("another"))).lay_down);
+}
+
+// Parts of a chunk of an image may be dead for long: the budget of its windows bounds that.
+TEST(LayoutBuilder, AWholeChunkIsNotGivenUpForItsDeadParts) {
+  Manifest manifest = bundled(4, 4, 1);
+  ChunkPlace whole;
+  whole.digest = sha256(as_bytes("a window"));
+  whole.offset = 8 * 1024 * 1024;
+  whole.stored_bytes = whole.content_bytes = 500'000;
+  manifest.layout.chunks.push_back(whole);
+  const auto bases = base_of(std::move(manifest));
+  LayoutBuilder builder(bases);
+  EXPECT_TRUE(builder.base_gives(0, 1));
+  const auto chunk = builder.claim_base_chunk(0, 1);
+  ASSERT_TRUE(chunk);
+  EXPECT_EQ(builder.claim_base_chunk(0, 1), chunk);
+  EXPECT_EQ(builder.claim_whole_chunk(whole.digest).chunk, *chunk);
+  const auto image = builder.claim_content({sha256(as_bytes("an image")), 1'000'000});
+  EXPECT_TRUE(image.lay_down);
+  builder.place_extents(image.content, {{4096, *chunk, 8192, 4096}});
+  EXPECT_TRUE(builder.give_up({}).empty());
+  const Layout layout = builder.finish({});
+  ASSERT_EQ(layout.chunks.size(), 1U);
+  EXPECT_EQ(layout.chunks[0].digest, whole.digest);
+  EXPECT_EQ(layout.extents_of(image.content)[0].chunk_offset, 8192U);
+}
+
+TEST(LayoutBuilder, AChunkOfABaseThatWasGivenUpIsNotClaimedThere) {
+  Manifest manifest = bundled(400, 4, 1);
+  ChunkPlace whole;
+  whole.digest = sha256(as_bytes("a window"));
+  whole.offset = 8 * 1024 * 1024;
+  whole.stored_bytes = whole.content_bytes = 1000;
+  const auto number = static_cast<uint32_t>(manifest.layout.chunks.size());
+  manifest.layout.chunks.push_back(whole);
+  const auto bases = base_of(std::move(manifest));
+  LayoutBuilder builder(bases);
+  for (uint32_t i = 0; i < 400; ++i) builder.claim_content(content_number(i));
+  const auto chunk = builder.claim_base_chunk(0, number);
+  ASSERT_TRUE(chunk);
+  const auto image = builder.claim_content({sha256(as_bytes("an image")), 1'000'000});
+  builder.place_extents(image.content, {{0, *chunk, 0, 1000}});
+  // A hundred tiny packs: the one with the window's chunk gives least of all.
+  // Of a hundred tiny packs the one with the window's chunk gives least for each request.
+  const auto again = builder.give_up({});
+  EXPECT_NE(std::find(again.begin(), again.end(), image.content), again.end());
+  EXPECT_FALSE(builder.base_gives(0, number));
+  EXPECT_FALSE(builder.claim_base_chunk(0, number));
+  EXPECT_TRUE(builder.claim_whole_chunk(whole.digest).lay_down);
 }
 
 TEST(FetchPlan, JoinsNeighboursWithinTheGapAndNoFurther) {

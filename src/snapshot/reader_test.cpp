@@ -10,6 +10,7 @@
 #include "object/metered.h"
 #include "support/faulty_store.h"
 #include "support/laid_snapshot.h"
+#include "support/passing_store.h"
 #include "support/random_bytes.h"
 #include "support/result_check.h"
 
@@ -23,35 +24,16 @@ using test::When;
 
 constexpr uint64_t kMiB = 1024 * 1024;
 
-// Passes everything on, and notes which gets asked for the origin.
-class FreshnessStore final : public ObjectStore {
+// Counts which gets ask for the origin.
+class FreshnessStore final : public test::PassingStore {
  public:
-  explicit FreshnessStore(std::unique_ptr<ObjectStore> store) : store_(std::move(store)) {}
+  using PassingStore::PassingStore;
   Result<Fetched> get(const Context& context, const ObjectKey& key, ByteRange range,
                       const Wanted& wanted) override {
     if (wanted.freshness == Freshness::origin) ++origin_gets;
-    return store_->get(context, key, range, wanted);
+    return PassingStore::get(context, key, range, wanted);
   }
-  Result<PutOutcome> put(const Context& context, const ObjectKey& key, Buffer bytes,
-                         PutMode mode) override {
-    return store_->put(context, key, std::move(bytes), mode);
-  }
-  Result<std::optional<ObjectInfo>> find(const Context& context, const ObjectKey& key) override {
-    return store_->find(context, key);
-  }
-  Result<ListPage> list(const Context& context, std::string_view prefix,
-                        ListOptions options) override {
-    return store_->list(context, prefix, std::move(options));
-  }
-  Result<> remove(const Context& context, std::span<const ObjectKey> keys) override {
-    return store_->remove(context, keys);
-  }
-  std::string describe() const override { return store_->describe(); }
-
   std::atomic<uint64_t> origin_gets{0};
-
- private:
-  const std::unique_ptr<ObjectStore> store_;
 };
 
 class ReaderTest : public ::testing::Test {

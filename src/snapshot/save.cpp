@@ -320,14 +320,20 @@ bool Saver::conclude(const Entry& entry, const std::optional<std::string>& fault
 }
 
 Result<> Saver::take_lease() {
+  // The newest generations first: what an image is compared with is the first base that has it, and
+  // a child is closer to its own last generation than to the template that --base names.
+  std::vector<Entry> closest_first;
+  const auto add = [&closest_first](const Entry& entry) {
+    const bool repeated = std::any_of(
+        closest_first.begin(), closest_first.end(),
+        [&](const Entry& each) { return each.ids == entry.ids && each.nonce == entry.nonce; });
+    if (!repeated) closest_first.push_back(entry);
+  };
   for (const Destination& destination : destinations_) {
-    if (!destination.newest) continue;
-    const bool repeated =
-        std::any_of(base_entries_.begin(), base_entries_.end(), [&](const Entry& entry) {
-          return entry.ids == destination.newest->ids && entry.nonce == destination.newest->nonce;
-        });
-    if (!repeated) base_entries_.push_back(*destination.newest);
+    if (destination.newest) add(*destination.newest);
   }
+  for (const Entry& entry : base_entries_) add(entry);
+  base_entries_ = std::move(closest_first);
   std::vector<Digest> bases;
   for (const Entry& entry : base_entries_) bases.push_back(entry.ids.snapshot);
   THAW_ASSIGN(SaverLease lease, SaverLease::take(context_, store_, std::move(bases)));

@@ -286,6 +286,74 @@ TEST_P(ObjectStoreTest, DescribesItself) {
   EXPECT_EQ(store().describe().find('\n'), std::string::npos);
 }
 
+// --- gets that want a version
+
+ObjectVersion version_of(const ObjectInfo& info) { return {info.etag, info.size_bytes}; }
+
+TEST_P(ObjectStoreTest, TheVersionThatIsThereIsGot) {
+  put("x", "0123456789");
+  const auto found = store().find(context_, key("x"));
+  ASSERT_TRUE(found && *found);
+  for (const Freshness freshness : {Freshness::any, Freshness::origin}) {
+    const Wanted wanted(freshness, version_of(**found));
+    for (const auto& [range, text] :
+         std::vector<std::pair<ByteRange, std::string>>{{ByteRange::whole(), "0123456789"},
+                                                        {ByteRange::of(3, 4), "3456"},
+                                                        {ByteRange::of(8, 100), "89"},
+                                                        {ByteRange::of(10, 5), ""},
+                                                        {ByteRange::of(4, 0), ""},
+                                                        {ByteRange::last(2), "89"}}) {
+      const auto got = store().get(context_, key("x"), range, wanted);
+      ASSERT_TRUE(got) << got.error().text();
+      EXPECT_EQ(as_text(got->bytes.view()), text);
+      EXPECT_EQ(version_of(got->info), *wanted.version);
+    }
+    const auto past = store().get(context_, key("x"), ByteRange::of(11, 1), wanted);
+    ASSERT_FALSE(past);
+    EXPECT_EQ(past.error().code(), Code::invalid) << past.error().text();
+  }
+}
+
+TEST_P(ObjectStoreTest, AnotherVersionIsNotFound) {
+  put("x", "0123456789");
+  const auto found = store().find(context_, key("x"));
+  ASSERT_TRUE(found && *found);
+  const Wanted wanted(Freshness::any, version_of(**found));
+  // Of the same size; longer; shorter, so that ranges of the old one lie past its end.
+  for (const char* text : {"9876543210", "0123456789 and more", "012", ""}) {
+    put("x", text);
+    for (const ByteRange& range : {ByteRange::whole(), ByteRange::of(0, 1), ByteRange::of(5, 2),
+                                   ByteRange::of(10, 1), ByteRange::of(4, 0), ByteRange::last(3)}) {
+      const auto got = store().get(context_, key("x"), range, wanted);
+      ASSERT_FALSE(got) << "\"" << text << "\" from " << range.offset;
+      EXPECT_EQ(got.error().code(), Code::not_found) << got.error().text();
+    }
+  }
+  put("x", "0123456789");
+  const auto same_bytes = store().find(context_, key("x"));
+  ASSERT_TRUE(same_bytes && *same_bytes);
+  const auto got = store().get(context_, key("x"), ByteRange::whole(),
+                               {Freshness::any, version_of(**same_bytes)});
+  EXPECT_TRUE(got) << got.error().text();
+}
+
+TEST_P(ObjectStoreTest, AVersionOfAnotherSizeOrOfNothingIsNotFound) {
+  put("x", "0123456789");
+  const auto found = store().find(context_, key("x"));
+  ASSERT_TRUE(found && *found);
+  const ObjectVersion right = version_of(**found);
+  for (const ObjectVersion& wrong : {ObjectVersion{right.etag, 9}, ObjectVersion{right.etag, 11},
+                                     ObjectVersion{right.etag + "0", 10}}) {
+    const auto got = store().get(context_, key("x"), ByteRange::of(0, 5), {Freshness::any, wrong});
+    ASSERT_FALSE(got);
+    EXPECT_EQ(got.error().code(), Code::not_found) << got.error().text();
+  }
+  remove({"x"});
+  const auto got = store().get(context_, key("x"), ByteRange::of(0, 5), {Freshness::any, right});
+  ASSERT_FALSE(got);
+  EXPECT_EQ(got.error().code(), Code::not_found) << got.error().text();
+}
+
 TEST_P(ObjectStoreTest, AnObjectMayBeNamedLikeAFolder) {
   put("a", "object");
   const auto below = store().put(context_, key("a/b"), buffer_of("below"), PutMode::overwrite);

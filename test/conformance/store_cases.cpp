@@ -1,14 +1,14 @@
 #include "conformance/store_cases.h"
 
 #include <cstdlib>
-#include <iostream>
 #include <optional>
-#include <random>
 
 #include "base/environment.h"
 #include "base/random.h"
 #include "format/utf8.h"
+#include "object/block_cache.h"
 #include "object/disk.h"
+#include "object/disk_tier.h"
 #include "object/memory.h"
 #include "object/retrying.h"
 
@@ -58,6 +58,83 @@ OpenedStore with_transient_faults(OpenedStore opened) {
   return opened;
 }
 
+// Asks for the version of each object before it gets it, as a reader of objects that may change
+// does: so a tier below it keeps all of them.
+class PinningStore final : public ObjectStore {
+ public:
+  explicit PinningStore(std::unique_ptr<ObjectStore> store) : store_(std::move(store)) {}
+
+  Result<Fetched> get(const Context& context, const ObjectKey& key, ByteRange range,
+                      const Wanted& wanted) override {
+    if (wanted.version) return store_->get(context, key, range, wanted);
+    while (true) {
+      THAW_ASSIGN(const auto info, store_->find(context, key));
+      if (!info) return Error(Code::not_found, "no such object").within("get " + key.text());
+      auto got = store_->get(context, key, range,
+                             {wanted.freshness, ObjectVersion{info->etag, info->size_bytes}});
+      // It changed in between.
+      if (!got && got.error().code() == Code::not_found) continue;
+      return got;
+    }
+  }
+  Result<PutOutcome> put(const Context& context, const ObjectKey& key, Buffer bytes,
+                         PutMode mode) override {
+    return store_->put(context, key, std::move(bytes), mode);
+  }
+  Result<std::optional<ObjectInfo>> find(const Context& context, const ObjectKey& key) override {
+    return store_->find(context, key);
+  }
+  Result<ListPage> list(const Context& context, std::string_view prefix,
+                        ListOptions options) override {
+    return store_->list(context, prefix, std::move(options));
+  }
+  Result<> remove(const Context& context, std::span<const ObjectKey> keys) override {
+    return store_->remove(context, keys);
+  }
+  std::string describe() const override { return "pinning over " + store_->describe(); }
+
+ private:
+  const std::unique_ptr<ObjectStore> store_;
+};
+
+OpenedStore with_tier(OpenedStore opened, std::unique_ptr<ObjectStore> fast,
+                      std::unique_ptr<BlockClaims> claims = nullptr) {
+  static const Context process;
+  opened.tier_meters.push_back(std::make_unique<TierMeter>());
+  BlockCacheOptions options;
+  options.store_name = "conformance";
+  options.block_bytes = 64 * 1024;
+  opened.store = std::make_unique<PinningStore>(
+      block_cache(std::move(opened.store), std::move(fast), std::move(claims), options,
+                  *opened.tier_meters.back(), process));
+  return opened;
+}
+
+OpenedStore with_disk_tier(OpenedStore opened) {
+  opened.dir = std::make_unique<TempDir>();
+  auto tier = open_disk_tier(opened.dir->path_of("tier"));
+  if (!tier) throw std::runtime_error(tier.error().text());
+  return with_tier(std::move(opened), std::move(tier->store), std::move(tier->claims));
+}
+
+// Of its calls every fourth fails, and every fifth answer is damaged.
+OpenedStore with_faulty_tier(OpenedStore opened) {
+  opened.faults = std::make_unique<Faults>();
+  opened.faults->on_call([](const Call& call) -> Result<> {
+    if (call.when == When::before && call.number % 4 == 0) {
+      return Error(Code::unavailable, "scripted");
+    }
+    return {};
+  });
+  for (uint64_t number = 5; number < 10'000; number += 5) {
+    opened.faults->change_get(number, [](const Buffer& bytes) {
+      return bytes.empty() ? bytes : with_flipped_byte(bytes.size() / 2)(bytes);
+    });
+  }
+  Faults& faults = *opened.faults;
+  return with_tier(std::move(opened), faulty(make_memory_store(), faults));
+}
+
 std::optional<std::string> variable(const char* name) {
   const char* value = std::getenv(name);
   return value == nullptr ? std::nullopt : std::optional<std::string>(value);
@@ -99,12 +176,19 @@ std::vector<StoreCase> store_cases() {
       {"retrying_metered_disk",
        [] { return with_retries(with_meter(open_disk(Durability::none))); }, true},
       {"retrying_transient_faults", [] { return with_transient_faults(open_memory()); }},
+      {"memory_tier", [] { return with_tier(open_memory(), make_memory_store()); }},
+      {"disk_tier", [] { return with_disk_tier(open_memory()); }},
+      {"tier_over_disk", [] { return with_tier(open_disk(Durability::none), make_memory_store()); },
+       true},
+      {"two_tiers", [] { return with_disk_tier(with_tier(open_memory(), make_memory_store())); }},
+      {"faulty_tier", [] { return with_faulty_tier(open_memory()); }},
   };
   if (variable("THAW_TEST_S3_ENDPOINT")) {
     cases.push_back({"s3", [] { return open_bucket(); }, false, true});
     cases.push_back({"s3_without_checksums", open_bucket_without_checksums, false, true});
     cases.push_back({"retrying_metered_s3", [] { return with_retries(with_meter(open_bucket())); },
                      false, true});
+    cases.push_back({"disk_tier_s3", [] { return with_disk_tier(open_bucket()); }, false, true});
   }
   return cases;
 }
@@ -191,17 +275,6 @@ std::vector<std::string> names_of(const ListPage& page) {
   std::vector<std::string> names;
   for (const Listed& each : page.objects) names.push_back(each.key.text());
   return names;
-}
-
-uint64_t test_seed() {
-  static const uint64_t seed = [] {
-    const char* given = std::getenv("THAW_TEST_SEED");
-    const uint64_t chosen =
-        given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device{}();
-    std::cout << "THAW_TEST_SEED=" << chosen << '\n';
-    return chosen;
-  }();
-  return seed;
 }
 
 }  // namespace thaw::test

@@ -12,8 +12,10 @@
 #include "object/metered.h"
 #include "object/s3/s3.h"
 #include "object/store.h"
+#include "object/tier_meter.h"
 #include "support/faulty_store.h"
 #include "support/temp_dir.h"
+#include "support/test_seed.h"
 
 namespace thaw::test {
 
@@ -22,6 +24,7 @@ struct OpenedStore {
   std::unique_ptr<TempDir> dir;
   std::unique_ptr<StoreMeter> meter;
   std::unique_ptr<Faults> faults;
+  std::vector<std::unique_ptr<TierMeter>> tier_meters{};
   std::unique_ptr<s3::HttpClient> http{};
   std::unique_ptr<s3::Credentialing> credentials{};
   std::unique_ptr<ObjectStore> store;  // last: it goes first
@@ -68,8 +71,5 @@ class ObjectStoreTest : public ::testing::TestWithParam<StoreCase> {
 };
 
 std::vector<std::string> names_of(const ListPage& page);
-// The seed of this run's random tests. It is printed; THAW_TEST_SEED sets it, to have a failure
-// again.
-uint64_t test_seed();
 
 }  // namespace thaw::test
