@@ -216,7 +216,7 @@ def test_what_is_no_file(frozen, work, command):
         assert "no snapshot of" in frozen.refused(3, ref, "one", *more, command=command)
     for words in ([], ["k"], ["k", ""], ["", "one"], ["k@0", "one"], ["k@x", "one"], ["k//a", "one"]):
         frozen.refused(2, *words, *(more if len(words) == 2 else []), command=command)
-    assert os.listdir(work) == [] or not os.path.exists(f"{work}/out")
+    assert os.listdir(work) == []
 
 
 def test_an_absent_store(frozen, work):
@@ -364,7 +364,7 @@ def test_extract(frozen, work):
         assert (one.st_mode, one.st_mtime_ns, one.st_uid) == (other.st_mode, other.st_mtime_ns, other.st_uid), name
         assert other.st_nlink == 1
         assert answer["written_bytes"] <= len(content)
-    assert os.listdir(work) == ["out"] or set(os.listdir(work)) <= {"out", "home", "cwd", "data", "cache", "config"}
+    assert os.listdir(work) == ["out"]
 
 
 def test_holes_stay_holes(frozen, work):
@@ -374,10 +374,10 @@ def test_holes_stay_holes(frozen, work):
         answer = frozen.thaw.ok("extract", "k", name, out)
         content = frozen.content[2][name]
         assert os.path.getsize(out) == len(content)
-        assert answer["written_bytes"] == sum(end - begin for begin, end in data_map(out)) or \
-            os.stat(out).st_blocks * 512 <= answer["written_bytes"] + 64 * 4096
-        least = len(content.replace(b"\0" * 4096, b""))
-        assert os.stat(out).st_blocks * 512 <= least + 4 * MIB, name
+        assert sum(end - begin for begin, end in data_map(out)) <= answer["written_bytes"] + 16 * 4096, name
+        assert os.stat(out).st_blocks * 512 <= answer["written_bytes"] + 64 * 4096, name
+        zeros = len(content) - len(content.replace(b"\0" * 65536, b""))
+        assert answer["written_bytes"] <= len(content) - zeros // 2, name
     assert os.stat(f"{work}/hole").st_blocks == 0
 
 
