@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <filesystem>
+
 #include "cli/command.h"
 #include "cli/describe.h"
 #include "cli/text.h"
@@ -52,6 +54,19 @@ class Extract final : public Command {
   }
 
  private:
+  // An object that snapshots need would be gone, as with a restore to there.
+  Result<> refuse_the_store(const Session& session) const {
+    if (!session.opened.local_path) return {};
+    std::error_code fault;
+    auto out = std::filesystem::absolute(out_, fault);
+    if (!fault) out = std::filesystem::weakly_canonical(out, fault);
+    // What cannot be resolved cannot be written to either; extract() says why.
+    if (fault) return {};
+    const std::string store = *session.opened.local_path + '/';
+    if (!(out.string() + '/').starts_with(store)) return {};
+    return Error(Code::invalid, out_ + " lies in the store");
+  }
+
   Result<Outcome> extracted(Session& session) const {
     const KnownDamage damage(damage_dir(session));
     session.progress.begin("looking up", 0, 0);
@@ -59,6 +74,7 @@ class Extract final : public Command {
     if (!entry) return Error(Code::not_found, "no snapshot of " + parsed_ref_->text());
     THAW_ASSIGN(const Manifest manifest, load_manifest(session.context, session.store(), *entry));
     THAW_ASSIGN(const FileRef file, PathIndex(manifest.tree).find_file(file_));
+    THAW_CHECK(refuse_the_store(session));
     const ExtractOptions options{.owners = !no_owner_,
                                  .xattrs = !no_xattrs_,
                                  .threads = session.config.threads,

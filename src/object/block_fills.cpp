@@ -1,5 +1,7 @@
 #include "object/block_fills.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <new>
 #include <system_error>
@@ -157,7 +159,10 @@ void BlockFills::write(const Context& context, const Item& item) {
   if (!stored) {
     meter_.fills_failed.fetch_add(1, std::memory_order_relaxed);
     breaker_.fill_failed(Context::Clock::now());
-    log::info("fill {}: {}", fast_.describe(), stored.error().text());
+    // A place that is not ours stays a place that is not ours.
+    const bool foreign = stored.error().code() == Code::invalid;
+    log::write(foreign ? log::Level::warning : log::Level::info,
+               fmt::format("fill {}: {}", fast_.describe(), stored.error().text()));
     return;
   }
   breaker_.filled();
@@ -167,7 +172,9 @@ void BlockFills::write(const Context& context, const Item& item) {
 
 Result<> BlockFills::store(const Context& context, const Item& item, bool& dropped) {
   if (!marked_.load()) {
-    THAW_CHECK(mark_tier(context, fast_));
+    // Directories were looked at when they were opened; a bucket is not asked before it must be.
+    THAW_ASSIGN(const bool is_tier, check_tier(context, fast_));
+    if (!is_tier) THAW_CHECK(mark_tier(context, fast_));
     marked_.store(true);
   }
   const uint64_t block_bytes = header_bytes_of(item.fill.block) + item.fill.data.size();

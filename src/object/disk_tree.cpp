@@ -36,8 +36,11 @@ Result<struct stat> status_of(int fd, const std::string& name) {
 ObjectInfo info_of(const struct stat& status) {
   constexpr int64_t kSecond = 1'000'000'000;
   const int64_t modified_ns = status.st_mtim.tv_sec * kSecond + status.st_mtim.tv_nsec;
+  // Whoever writes into a file can set its mtime back, or give a new file an old one's.
+  const int64_t changed_ns = status.st_ctim.tv_sec * kSecond + status.st_ctim.tv_nsec;
   const auto size_bytes = static_cast<uint64_t>(status.st_size);
-  return {size_bytes, fmt::format("{:x}-{:x}-{:x}", status.st_ino, size_bytes, modified_ns),
+  return {size_bytes,
+          fmt::format("{:x}-{:x}-{:x}-{:x}", status.st_ino, size_bytes, modified_ns, changed_ns),
           Timestamp{modified_ns}};
 }
 

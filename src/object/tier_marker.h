@@ -6,6 +6,7 @@
 namespace thaw {
 
 // Refuses (Code::invalid) a place that holds anything and is no tier, and a tier of another format.
+// Of a place without a marker it looks at two objects; a tier's blocks are no reason to refuse it.
 // Answers whether it is a tier already. One request for a tier, two for an empty place.
 Result<bool> check_tier(const Context& context, ObjectStore& fast);
 

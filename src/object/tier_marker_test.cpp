@@ -43,6 +43,24 @@ TEST_F(TierMarker, APlaceWithOtherThingsIsRefused) {
   EXPECT_NE(checked.error().text().find("photos/cat.jpg"), std::string::npos);
 }
 
+TEST_F(TierMarker, ATierThatLostItsMarkerIsOne) {
+  put("blocks/0123456789abcdef/packs/00/x/@/once-4096/0", "block");
+  put("claims", "");
+  const auto lost = check_tier(context_, *fast_);
+  ASSERT_TRUE(is_ok(lost));
+  EXPECT_FALSE(*lost);
+}
+
+TEST_F(TierMarker, BlocksOfSomethingElseAreRefused) {
+  for (const char* name : {"blocks/wood", "blocks/0123456789abcde/x", "blocks/0123456789abcdef0/x",
+                           "blocks/0123456789ABCDEF/x", "blocks/0123456789abcdef", "claimsx"}) {
+    put(name, "mine");
+    EXPECT_TRUE(fails_with(Code::invalid, check_tier(context_, *fast_))) << name;
+    const auto key = *ObjectKey::parse(name);
+    ASSERT_TRUE(is_ok(fast_->remove(context_, std::span(&key, 1))));
+  }
+}
+
 TEST_F(TierMarker, AnotherFormatIsRefused) {
   put(std::string(kTierMarkerName), "{\"kind\":\"thaw-tier\",\"format\":2}");
   EXPECT_TRUE(fails_with(Code::invalid, check_tier(context_, *fast_)));
