@@ -16,7 +16,6 @@
 #include "snapshot/lease.h"
 #include "snapshot/refusals.h"
 #include "snapshot/soundness.h"
-#include "snapshot/stage.h"
 #include "snapshot/stat_cache.h"
 
 namespace thaw {
@@ -137,7 +136,10 @@ Result<SaveReport> Saver::run() {
 }
 
 Result<> Saver::find_destinations() {
-  THAW_ASSIGN(const bool there, check_store(context_, store_));
+  THAW_ASSIGN(const StoreState state, find_store(context_, store_));
+  const bool there = state != StoreState::absent;
+  // Whatever else this save comes to: those that read the store shall find it.
+  if (state == StoreState::unmarked) THAW_CHECK(prepare_store(context_, store_));
   destinations_.push_back({request_.key, std::nullopt});
   for (const Key& key : request_.also) {
     const bool repeated = std::any_of(destinations_.begin(), destinations_.end(),
@@ -168,9 +170,7 @@ Result<> Saver::find_destinations() {
 
 Result<> Saver::scan() {
   ScanOptions options;
-  std::vector<std::string> exclude = request_.exclude;
-  exclude.push_back(std::string(kStagePrefix) + "*");  // of restores at work, or interrupted
-  options.exclude = Globs(std::move(exclude));
+  options.exclude = Globs(request_.exclude);
   options.skip = request_.skip;
   options.threads = request_.threads;
   THAW_ASSIGN(scan_, scan_tree(context_, request_.path, options));

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -32,7 +33,8 @@ def tree(work):
     ["ls", "--store", "file://host/x"], ["--unknown", "ls"], ["ls", "--unknown"], ["completion", "fish"],
     ["ls", "--config", "/does/not/exist.toml"], ["ls", "--config-json", "/does/not/exist.json"],
     ["ls", "--config-json", "fd:99"], ["ls", "--threads", ""], ["save", "k", "a", "--exclude", ""], ["save", "k", "a", "--exclude", "["],
-    ["save", "k", "a", "--exclude", "a/[b/c]"], ["save", "k", "a", "--image", ""], ["save", "k", "a", "--exclude", "/"], ["--store=", "ls"],
+    ["save", "k", "a", "--exclude", "a/[b/c]"], ["save", "k", "a", "--exclude", "../x"], ["save", "k", "a", "--exclude", "."],
+    ["ls", "--store", "s3://bucket?region=a&region=b"], ["save", "k", "a", "--image", ""], ["save", "k", "a", "--exclude", "/"], ["--store=", "ls"],
     ["ls", "--store", "a", "--store", "b"], ["--store", "a", "ls", "--store", "a"], ["ls", "--timeout", "1s", "--timeout", "2s"],
     ["restore", "k", "a", "--mode", "sync", "--mode", "merge"], ["restore", "k", "a", "--", "--advisory"], ["ls", "--timeout", "1ns"]])
 def test_wrong_usage(thaw, words):
@@ -194,6 +196,7 @@ def test_exclude(thaw, work):
     assert left("q?") == everything - {"q1", "q2"}
     assert left("q[0-9]", "[[]ab]") == everything - {"q1", "q2", "[ab]"}
     assert left("a/b") == everything - {"a/b/c/d"}
+    assert left("./build") == left("/build") == left(".//build/") == everything - {"build/out"}
     assert left("nothing", "*.zip") == everything
 
 
@@ -386,6 +389,12 @@ def test_config_json_from_a_descriptor(thaw, work, tree):
     assert os.path.exists(f"{work}/by fd/thaw.json")
 
 
+@pytest.mark.parametrize("text", ['{"store": "a", "store": "b"}', '{"s3": {"ca_file": "x"}, "s3.ca_file": "y"}'])
+def test_json_names_are_given_once(thaw, work, text):
+    write(f"{work}/config.json", text.encode())
+    assert "more than once" in thaw.fails(2, "ls", "--config-json", f"{work}/config.json")["message"]
+
+
 @pytest.mark.parametrize("text", ["stor = 'x'", "store = 5", "[policy]\nshrink_below = 2", "not toml at all [", "[limits]\nthreads = 0",
                                   "timeout = 'soon'", "[unknown]\nx = 1", "store = ''"])
 def test_bad_configuration(thaw, work, text):
@@ -420,6 +429,53 @@ def test_timeout(thaw, work):
     assert os.listdir(f"{work}/place") == ["target"]
     answer = thaw.run("--advisory", "restore", "k", f"{work}/place/target", "--timeout", "1ms", "--store", thaw.store)
     assert (answer.code, answer["reason"]) == (0, "timeout")
+
+
+@pytest.mark.parametrize("words, code", [(["ls"], 1), (["ls", "--advisory"], 0), (["restore", "none", "x"], 1)])
+@pytest.mark.parametrize("json_too", [True, False])
+def test_a_result_that_nobody_takes(thaw, tree, words, code, json_too):
+    """A full pipe: the time limit bounds the writing too."""
+    thaw.save("k", tree)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with pytest.raises(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 4096)
+    os.set_blocking(writer, True)
+    process = thaw.start(*words, "--timeout", "1s", "--store", thaw.store, stdout=writer, json=json_too)
+    os.close(writer)
+    _, err = process.communicate(timeout=60)
+    os.close(reader)
+    if words[0] == "ls" or json_too:
+        assert process.returncode == code and b"time limit" in err, (process.returncode, err)
+    else:  # nothing is written for a miss
+        assert process.returncode == 3
+
+
+def test_a_limit_on_file_sizes(thaw, work):
+    """SIGXFSZ would end it without a word."""
+    write(f"{work}/tree/large", os.urandom(6 << 20))
+
+    def limited():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+
+    answer = thaw.fails(4, "save", "k", f"{work}/tree", preexec_fn=limited)
+    assert answer["reason"] == "exhausted", answer
+    thaw.save("k", f"{work}/tree")
+    for mode in ("replace", "sync"):
+        os.makedirs(f"{work}/out", exist_ok=True)
+        answer = thaw.fails(4, "restore", "k", f"{work}/out", "--mode", mode, preexec_fn=limited)
+        assert answer["reason"] == "exhausted" and os.listdir(f"{work}/out") == [], answer
+
+
+def test_hints_fit(thaw, work, tree):
+    thaw.save("k", tree)
+    assert "thaw ls" in thaw.fails(3, "extract", "none", "copy", f"{work}/out")["hint"]
+    answer = thaw.fails(3, "extract", "k", "missing", f"{work}/out")
+    assert "missing" in answer["message"] and "hint" not in answer.object
+    for words in (["read", "k", "missing"], ["read", "--object", "missing"]):
+        plain = thaw.fails(3, *words, json=False)
+        assert b"missing" in plain.err and b"hint" not in plain.err
 
 
 def test_output_that_cannot_be_written(thaw, tree):
