@@ -86,7 +86,7 @@ Result<> ChunkSupply::fetch(const Context& context, std::vector<Claimed> claims,
         claims.begin(), claims.end(), chunk,
         [](const Claimed& claimed, uint32_t number) { return claimed.chunk < number; }));
   }
-  const std::vector<FetchRange> ranges = join_frames(layout, chunks);
+  const std::vector<FetchRange> ranges = join_frames(layout, chunks, Joining::one_read);
   auto done = parallel_for(context, frames_.allowance().most_fetches, ranges.size(),
                            [&](const Context& inner, unsigned, size_t index) {
                              const FetchRange& range = ranges[index];

@@ -16,15 +16,29 @@ void sort_by_place(const Layout& layout, std::span<uint32_t> chunks) {
   });
 }
 
-std::vector<FetchRange> join_frames(const Layout& layout, std::span<const uint32_t> frames) {
+namespace {
+
+// The longest of the requests that come after so many: an eighth, a quarter, half, all.
+uint64_t longest_after(size_t requests) {
+  constexpr size_t kAtOnce = 8;  // as TransferLimits::first_fetches across a network
+  return kFetchBytes >> (3 - std::min<size_t>(requests / kAtOnce, 3));
+}
+
+}  // namespace
+
+std::vector<FetchRange> join_frames(const Layout& layout, std::span<const uint32_t> frames,
+                                    Joining joining) {
   std::vector<FetchRange> ranges;
   for (uint32_t i = 0; i < frames.size(); ++i) {
     const ChunkPlace& chunk = layout.chunks[frames[i]];
     const uint64_t end = uint64_t{chunk.offset} + chunk.stored_bytes;
     FetchRange* last = ranges.empty() ? nullptr : &ranges.back();
+    const uint64_t longest = joining == Joining::long_way
+                                 ? longest_after(std::max<size_t>(ranges.size(), 1) - 1)
+                                 : kFetchBytes;
     const bool joins = last != nullptr && last->pack == chunk.pack &&
                        chunk.offset <= last->offset + last->length + kFetchGapBytes &&
-                       end <= last->offset + std::max(kFetchBytes, last->length);
+                       end <= last->offset + std::max(longest, last->length);
     if (!joins) {
       ranges.push_back({chunk.pack, chunk.offset, chunk.stored_bytes, i, 1});
       continue;
@@ -57,7 +71,7 @@ FetchPlan::FetchPlan(const Manifest& manifest, const std::vector<uint8_t>& wante
   }
 
   sort_by_place(layout, frames_);
-  ranges_ = join_frames(layout, frames_);
+  ranges_ = join_frames(layout, frames_, Joining::long_way);
   for (const FetchRange& range : ranges_) fetched_bytes_ += range.length;
 }
 

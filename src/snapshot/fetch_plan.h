@@ -24,9 +24,15 @@ struct FetchRange {
   uint32_t frame_count;
 };
 
+// Whether what is joined is one read, or the beginning of a long way: there the first requests are
+// short, so that threads that decode have something to do after a round trip, and not after eight
+// MiB at the speed of one connection.
+enum class Joining { one_read, long_way };
+
 // Joins frames into what one request fetches: neighbours in a pack, over small gaps. Precondition:
 // the chunk numbers stand in order of pack and offset.
-std::vector<FetchRange> join_frames(const Layout& layout, std::span<const uint32_t> frames);
+std::vector<FetchRange> join_frames(const Layout& layout, std::span<const uint32_t> frames,
+                                    Joining joining);
 // Brings chunk numbers into that order.
 void sort_by_place(const Layout& layout, std::span<uint32_t> chunks);
 
