@@ -57,7 +57,11 @@ std::unique_ptr<ObjectStore> open_bucket(S3Url url, const Config& config,
 
 // Where something lies: a directory's path, or a bucket's host and prefix, with a slash at the end.
 std::string place_of_path(const std::string& path) { return resolved(path) + '/'; }
-std::string place_of_bucket(const ObjectStore& bucket) { return bucket.describe() + '/'; }
+std::string place_of_bucket(const ObjectStore& bucket) {
+  std::string place = bucket.describe();  // "s3(https://host/prefix)"
+  if (place.ends_with(')')) place.back() = '/';
+  return place;
+}
 
 bool meet(const std::string& a, const std::string& b) {
   return a.starts_with(b) || b.starts_with(a);

@@ -149,10 +149,11 @@ TEST_F(DiskTierTest, AClaimExcludesOthersUntilItEnds) {
 }
 
 TEST_F(DiskTierTest, WhereNothingCanBeClaimedThatIsAnError) {
-  test::write_text(dir_.path_of("file"), "");
-  const auto tier = open_disk_tier(dir_.path_of("file/below"));
+  const auto tier = open_disk_tier(dir_.path_of("later"));
   ASSERT_TRUE(is_ok(tier));
+  test::write_text(dir_.path_of("later"), "a file in its place");
   EXPECT_FALSE(tier->claims->try_claim("a"));
+  EXPECT_TRUE(fails_with(Code::invalid, open_disk_tier(dir_.path_of("later/below"))));
 }
 
 TEST_F(DiskTierTest, ProcessesFetchABlockOnce) {

@@ -143,7 +143,7 @@ Result<ExtractReport> extract(const Context& context, ObjectStore& store, const 
   report.size_bytes = tree.contents[file.content].size_bytes;
   std::vector<uint8_t> wanted(tree.contents.size(), 0);
   wanted[file.content] = 1;
-  const FetchPlan plan(manifest, wanted);
+  const FetchPlan plan(manifest, wanted, joining_for(options.distance));
   report.fetched_bytes = plan.fetched_bytes();
   report.fetches = plan.ranges().size();
   for (const Extent& extent : manifest.layout.extents_of(file.content)) {

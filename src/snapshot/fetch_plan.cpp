@@ -49,7 +49,8 @@ std::vector<FetchRange> join_frames(const Layout& layout, std::span<const uint32
   return ranges;
 }
 
-FetchPlan::FetchPlan(const Manifest& manifest, const std::vector<uint8_t>& wanted) {
+FetchPlan::FetchPlan(const Manifest& manifest, const std::vector<uint8_t>& wanted,
+                     Joining joining) {
   const Layout& layout = manifest.layout;
   // A counting sort of the extents by chunk.
   use_begin_.assign(layout.chunks.size() + 1, 0);
@@ -71,7 +72,7 @@ FetchPlan::FetchPlan(const Manifest& manifest, const std::vector<uint8_t>& wante
   }
 
   sort_by_place(layout, frames_);
-  ranges_ = join_frames(layout, frames_, Joining::long_way);
+  ranges_ = join_frames(layout, frames_, joining);
   for (const FetchRange& range : ranges_) fetched_bytes_ += range.length;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "format/manifest.h"
+#include "snapshot/transfer.h"
 
 namespace thaw {
 
@@ -28,6 +29,9 @@ struct FetchRange {
 // short, so that threads that decode have something to do after a round trip, and not after eight
 // MiB at the speed of one connection.
 enum class Joining { one_read, long_way };
+inline Joining joining_for(StoreDistance distance) {
+  return distance == StoreDistance::remote ? Joining::long_way : Joining::one_read;
+}
 
 // Joins frames into what one request fetches: neighbours in a pack, over small gaps. Precondition:
 // the chunk numbers stand in order of pack and offset.
@@ -39,7 +43,8 @@ void sort_by_place(const Layout& layout, std::span<uint32_t> chunks);
 class FetchPlan {
  public:
   // Plans for the contents whose number has a non-zero mark. The manifest outlives the plan.
-  FetchPlan(const Manifest& manifest, const std::vector<uint8_t>& wanted);
+  FetchPlan(const Manifest& manifest, const std::vector<uint8_t>& wanted,
+            Joining joining = Joining::one_read);
 
   std::span<const FetchRange> ranges() const { return ranges_; }
   // Chunk numbers, by pack and offset.

@@ -159,7 +159,7 @@ Result<WriteTotals> TreeWriter::write(const Context& context, ObjectStore& store
   }
   if (options_.record_stats) stats_.reserve(nodes_of_content_.size());
 
-  const FetchPlan plan(manifest_, wanted);
+  const FetchPlan plan(manifest_, wanted, joining_for(options_.distance));
   plan_ = &plan;
   const KnownDamage damage(options_.damage_dir);
   THAW_CHECK(fetch_chunks(context, store, manifest_, plan, transfer_limits(options_.distance),
