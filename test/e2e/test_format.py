@@ -14,14 +14,20 @@ import store_format as fmt
 from trees import describe, small_tree, write
 
 pytestmark = pytest.mark.skipif(shutil.which("zstd") is None, reason="needs the zstd program")
-LEAF = 1 << 20
+LEAF = 1 << 16
+SPAN = 512 * LEAF
+
+
+def span_digest(span):
+    leaves = [hashlib.sha256(span[i:i + LEAF]).digest() for i in range(0, len(span), LEAF)]
+    return leaves[0] if len(leaves) == 1 else hashlib.sha256(b"".join(leaves)).digest()
 
 
 def file_digest(content):
     if len(content) <= LEAF:
         return hashlib.sha256(content).digest()
-    leaves = b"".join(hashlib.sha256(content[i:i + LEAF]).digest() for i in range(0, len(content), LEAF))
-    return hashlib.sha256(b"thaw file v1\n" + struct.pack("<Q", len(content)) + leaves).digest()
+    spans = b"".join(span_digest(content[i:i + SPAN]) for i in range(0, len(content), SPAN))
+    return hashlib.sha256(b"thaw file v1\n" + struct.pack("<Q", len(content)) + spans).digest()
 
 
 def extents_of(manifest, content):

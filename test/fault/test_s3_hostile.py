@@ -1,7 +1,5 @@
 """Answers that no S3 server gives: XML that is hostile, names that were not asked for, bodies without end."""
 
-import json
-import os
 import time
 
 import pytest
@@ -20,16 +18,6 @@ def tree(work):
     return small_tree(f"{work}/tree", files=10)
 
 
-def measured(thaw, *words):
-    """The answer's code, its object, and the process's largest memory in MiB."""
-    with open(f"{thaw.root}/out.json", "wb") as out, open(f"{thaw.root}/err.txt", "wb") as err:
-        process = thaw.start(*words, stdout=out, stderr=err)
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    with open(f"{thaw.root}/out.json", "rb") as out:
-        return process.returncode, json.load(out), usage.ru_maxrss / 1024
-
-
 @pytest.mark.parametrize("command", ["restore", "save", "ls", "rm", "verify"])
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_listing(s3, tree, kind, command):
@@ -39,7 +27,7 @@ def test_hostile_listing(s3, tree, kind, command):
              "rm": ["rm", "k", "--yes"], "verify": ["verify"]}[command]
     with s3.through(on(*LIST, HostileXml(kind), times=None)):
         began = time.monotonic()
-        code, answer, memory_mib = measured(s3, *words, *s3.quick())
+        code, answer, memory_mib = s3.measured(*words, *s3.quick())
         took = time.monotonic() - began
     assert code == 1, answer
     assert answer["message"] and answer["reason"] in ("unavailable", "invalid", "corrupt", "exhausted"), answer
@@ -59,7 +47,7 @@ def test_hostile_error(s3, tree, kind, status):
     s3.save("k", tree)
     before = describe(tree)
     with s3.through(on(*LIST, HostileXml(kind, status=status), times=None)):
-        code, answer, memory_mib = measured(s3, "restore", "k", tree, *s3.quick())
+        code, answer, memory_mib = s3.measured("restore", "k", tree, *s3.quick())
     assert code == 1 and answer["reason"] == ("denied" if status == 403 else "unavailable"), answer
     assert str(status) in answer["message"] and len(answer["message"]) < 2000, answer
     assert memory_mib < MOST_MIB
@@ -74,7 +62,7 @@ def test_a_body_without_end(s3, tree, path):
     with s3.through(on("GET", path, HostileXml("huge_name", size_bytes=1 << 30), times=None)):
         began = time.monotonic()
         words = ["save", "k", tree] if path == "/thaw.json" else ["restore", "k", tree]
-        code, answer, memory_mib = measured(s3, *words, *s3.quick(), "--timeout", "30s")
+        code, answer, memory_mib = s3.measured(*words, *s3.quick(), "--timeout", "30s")
     print(f"{path}: {memory_mib:.0f} MiB, {time.monotonic() - began:.1f} s: {answer['message']}")
     assert code in (1, 4), answer
     assert memory_mib < 256

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 
 # An answer must never come from the sanitizers or the shell.
 EXIT_CODES = {0, 1, 2, 3, 4}
@@ -66,6 +67,22 @@ class Thaw:
         return subprocess.Popen(
             command, env={**self.env, **(env or {})}, cwd=cwd or self.cwd, stdin=subprocess.DEVNULL,
             stdout=stdout, stderr=stderr, **kw)
+
+    def measured(self, *words):
+        """The code of the answer, its object, and the largest memory of the process in MiB."""
+        out, err = f"{self.root}/out.json", f"{self.root}/err.txt"
+        # A process counts what its parent held when it was made: this one holds little.
+        launcher = ("import os, sys\n"
+                    "child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)\n"
+                    "_, status, usage = os.wait4(child, 0)\n"
+                    "print(os.waitstatus_to_exitcode(status), usage.ru_maxrss, file=sys.stderr)\n")
+        command = [sys.executable, "-I", "-S", "-c", launcher, binary(), "--json", *words]
+        with open(out, "wb") as to, open(err, "wb") as log:
+            subprocess.run(command, env=self.env, cwd=self.cwd, stdin=subprocess.DEVNULL, stdout=to, stderr=log,
+                           check=True)
+        with open(out, "rb") as answer, open(err, "rb") as log:
+            code, kib = log.read().splitlines()[-1].split()
+            return int(code), json.load(answer), int(kib) / 1024
 
     def run(self, *words, timeout=120, json=True, **kw):
         """Runs to the end; asserts that it answered properly, whatever it answered."""
