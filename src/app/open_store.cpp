@@ -56,10 +56,13 @@ std::unique_ptr<ObjectStore> open_bucket(S3Url url, const Config& config,
 }
 
 // Where something lies: a directory's path, or a bucket's host and prefix, with a slash at the end.
+// What lies in another has its place as a beginning.
 std::string place_of_path(const std::string& path) { return resolved(path) + '/'; }
-std::string place_of_bucket(const ObjectStore& bucket) {
-  std::string place = bucket.describe();  // "s3(https://host/prefix)"
-  if (place.ends_with(')')) place.back() = '/';
+std::string place_of_bucket(const s3::S3Options& bucket) {
+  const char* usual = bucket.dialect == s3::Dialect::google ? "gs:" : "s3:";
+  std::string place = bucket.endpoint.empty() ? usual : bucket.endpoint;
+  place += '/' + bucket.bucket + '/';
+  if (!bucket.prefix.empty()) place += bucket.prefix + '/';
   return place;
 }
 
@@ -127,7 +130,7 @@ class TierStack {
     }
     Fast fast;
     fast.store = open_bucket(std::move(*bucket), config_, environment_, parts);
-    fast.place = place_of_bucket(*fast.store);
+    fast.place = place_of_bucket(parts.url->options);
     return fast;
   }
 
@@ -154,7 +157,7 @@ Result<OpenedStore> open_store(const Config& config, const Locations& locations,
   std::string place;
   if (auto* bucket = std::get_if<S3Url>(&url)) {
     backend = open_bucket(std::move(*bucket), config, environment, opened.bucket);
-    place = place_of_bucket(*backend);
+    place = place_of_bucket(opened.bucket.url->options);
   } else {
     const std::string path = std::get<DirectoryUrl>(url).path;
     opened.local_path = resolved(path);

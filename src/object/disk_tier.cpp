@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -51,6 +52,15 @@ bool is_store_name(const std::string& name) {
 Result<> check_marker(const std::string& path) {
   THAW_ASSIGN(const ByteVector marker, read_file(path, kTierMarkerBytes));
   return check_tier_marker(marker.view());
+}
+
+// A machine that lost its power may leave the marker empty, for tiers are not synced. It goes, as
+// far as it can be removed, and the next fill writes it anew.
+bool removes_empty_marker(const std::string& path) {
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) != 0) return false;
+  if (!S_ISREG(status.st_mode) || status.st_size != 0) return false;
+  return ::unlink(path.c_str()) == 0;
 }
 
 // Whether a directory without a marker is a tier's all the same: somebody emptied it while it was
@@ -142,9 +152,18 @@ Result<DiskTier> open_disk_tier(std::string directory) {
   if (!store) return std::move(store).error().within(what);
   auto names = names_in(directory);
   if (!names) return std::move(names).error().within(what);
-  const bool marked = std::find(names->begin(), names->end(), kTierMarkerName) != names->end();
-  auto checked = marked ? check_marker(directory + "/" + std::string(kTierMarkerName))
-                        : check_names(directory, *names);
+  const std::string marker = directory + "/" + std::string(kTierMarkerName);
+  bool marked = std::find(names->begin(), names->end(), kTierMarkerName) != names->end();
+  if (marked) {
+    auto others = *names;
+    std::erase(others, kTierMarkerName);
+    // Only among a tier's own files it is surely ours.
+    if (check_names(directory, others) && removes_empty_marker(marker)) {
+      marked = false;
+      *names = std::move(others);
+    }
+  }
+  auto checked = marked ? check_marker(marker) : check_names(directory, *names);
   if (!checked && marked && checked.error().code() == Code::corrupt) {
     checked = Error(Code::invalid, checked.error().text());
   }

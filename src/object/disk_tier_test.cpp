@@ -107,10 +107,19 @@ TEST_F(DiskTierTest, WithItsMarkerItMayHoldAnything) {
 }
 
 TEST_F(DiskTierTest, ABrokenOrNewerMarkerIsRefused) {
-  for (const char* text : {"", "{}", "{\"kind\":\"thaw-tier\",\"format\":2}"}) {
+  for (const char* text : {"what", "{}", "{\"kind\":\"thaw-tier\",\"format\":2}"}) {
     make("thaw-tier.json", text);
     EXPECT_TRUE(fails_with(Code::invalid, open_disk_tier(path_))) << text;
   }
+}
+
+TEST_F(DiskTierTest, AnEmptyMarkerIsOneThatAPowerCutLeft) {
+  make("blocks/0123456789abcdef/packs/a/@/once-4096/0");
+  make("thaw-tier.json", "");
+  EXPECT_TRUE(is_ok(open_disk_tier(path_)));
+  make("thaw-tier.json", "");
+  make("photo.jpg", "mine");
+  EXPECT_TRUE(fails_with(Code::invalid, open_disk_tier(path_)));
 }
 
 TEST_F(DiskTierTest, OneThatSomebodyEmptiedWhileItWasUsedIsStillOne) {

@@ -7,11 +7,13 @@ namespace {
 
 ObjectKey marker() { return *ObjectKey::parse(std::string(kTierMarkerName)); }
 
-// What a tier that lost its marker still holds: blocks, and a directory's file of claims.
+// What a place that had no marker a moment ago holds if it is a tier: blocks, and a directory's
+// file of claims.
 bool is_of_a_tier(std::string_view name) {
   constexpr std::string_view kBlocks = "blocks/";
   constexpr size_t kStoreDigits = 16;
-  if (name == "claims") return true;
+  // Another fill may make the marker right now.
+  if (name == "claims" || name == kTierMarkerName) return true;
   if (!name.starts_with(kBlocks)) return false;
   const std::string_view store = name.substr(kBlocks.size(), kStoreDigits + 1);
   return store.find_first_not_of("0123456789abcdef") == kStoreDigits && store.back() == '/';

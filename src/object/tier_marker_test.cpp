@@ -51,6 +51,16 @@ TEST_F(TierMarker, ATierThatLostItsMarkerIsOne) {
   EXPECT_FALSE(*lost);
 }
 
+TEST_F(TierMarker, AMarkerThatComesBetweenIsOne) {
+  // Its get meets an empty place, its list one that another process has made a tier.
+  faults_.fail(test::Verb::get, 1, test::When::before, Error(Code::not_found, "not yet"));
+  ASSERT_TRUE(is_ok(mark_tier(context_, *fast_)));
+  const auto checked = check_tier(context_, *fast_);
+  ASSERT_TRUE(is_ok(checked));
+  EXPECT_FALSE(*checked);
+  EXPECT_TRUE(is_ok(mark_tier(context_, *fast_)));
+}
+
 TEST_F(TierMarker, BlocksOfSomethingElseAreRefused) {
   for (const char* name : {"blocks/wood", "blocks/0123456789abcde/x", "blocks/0123456789abcdef0/x",
                            "blocks/0123456789ABCDEF/x", "blocks/0123456789abcdef", "claimsx"}) {

@@ -503,6 +503,23 @@ def test_a_foreign_folder(thaw, saved, work):
     assert read(thaw, "k", "copy", "--no-tiers", *with_tiers(thaw, disk(foreign))).code == 0
 
 
+def test_an_empty_marker(thaw, saved, tier, content, work):
+    """What a loss of power leaves of it, for tiers are not synced: the tier is one all the same."""
+    words = with_tiers(thaw, disk(tier))
+    read(thaw, "k", "large", *words)
+    open(f"{tier}/thaw-tier.json", "wb").close()
+    with PacksAside(thaw):
+        assert read(thaw, "k", "large", *words).out == content
+    os.unlink(blocks(tier, "packs")[0])
+    read(thaw, "k", "large", *words)
+    assert json.load(open(f"{tier}/thaw-tier.json"))["kind"] == "thaw-tier"
+    # In a folder of other things it is no sign of a tier.
+    write(f"{work}/foreign/photo.jpg", b"mine")
+    write(f"{work}/foreign/thaw-tier.json", b"")
+    refused(thaw, with_tiers(thaw, disk(f"{work}/foreign")), "foreign")
+    assert sorted(os.listdir(f"{work}/foreign")) == ["photo.jpg", "thaw-tier.json"]
+
+
 def test_places_that_meet(thaw, saved, work):
     tier = f"{work}/tier"
     os.makedirs(tier)
@@ -601,6 +618,8 @@ def test_killed_at_every_step_of_its_fills(thaw, saved, tier, content, work, int
         assert content.startswith(out)
         answer = read(thaw, "k", "large", *words)
         assert answer.out == content and Stats(answer).tier["corrupt"] == 0, number
+        stats = Stats(answer).tier
+        assert (stats["dropped"], stats["failed"]) == (0, 0), (number, answer)
         with PacksAside(thaw):
             assert read(thaw, "k", "large", *words).out == content
     assert number > 5
