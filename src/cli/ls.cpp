@@ -5,6 +5,7 @@
 #include "cli/command.h"
 #include "cli/describe.h"
 #include "cli/text.h"
+#include "snapshot/catalog.h"
 #include "snapshot/query.h"
 
 namespace thaw::cli {
@@ -54,6 +55,10 @@ class Ls final : public Command {
       outcome.fields["keys"].push_back(std::move(key));
     }
     if (rows.size() == 1) {
+      const auto state = find_store(session.context, session.store());
+      if (!state) return failure(state.error());
+      if (*state == StoreState::absent)
+        log::warn("there is no store yet: {}", session.store().describe());
       log::info("no keys{} in {}", prefix_.empty() ? "" : " below " + printable(prefix_),
                 session.store().describe());
     } else {

@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "cli/command.h"
 #include "cli/describe.h"
 #include "cli/text.h"
@@ -64,9 +66,12 @@ class Verify final : public Command {
       outcome.status = Status::failed;
       outcome.reason = name_of(Code::corrupt);
       outcome.message = fmt::format("{} ({})", counted(report.faults.size(), "fault"), checked);
-      outcome.hint =
-          "`thaw rm` removes a broken generation; the next save on this machine stores its content "
-          "anew";
+      const bool of_marker =
+          std::all_of(report.faults.begin(), report.faults.end(),
+                      [](const VerifyFault& fault) { return fault.object == kStoreMarkerName; });
+      outcome.hint = of_marker ? "is --store the right one? A save there makes the marker"
+                               : "`thaw rm` removes a broken generation; the next save on this "
+                                 "machine stores its content anew";
     }
     return outcome;
   }

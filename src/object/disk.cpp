@@ -304,8 +304,13 @@ Result<std::unique_ptr<ObjectStore>> open_disk_store(std::string root, Durabilit
   }
   while (root.size() > 1 && root.back() == '/') root.pop_back();
   struct stat status {};
-  if (::stat(root.c_str(), &status) == 0 && !S_ISDIR(status.st_mode)) {
+  const bool there = ::stat(root.c_str(), &status) == 0;
+  if (there && !S_ISDIR(status.st_mode)) {
     return Error(Code::invalid, "open disk store: " + root + " is no directory");
+  }
+  if (!there && errno == ENOTDIR) {
+    return Error(Code::invalid,
+                 "open disk store: " + root + " lies below something that is no directory");
   }
   return std::unique_ptr<ObjectStore>(std::make_unique<DiskStore>(std::move(root), durability));
 }

@@ -81,6 +81,20 @@ Result<bool> check_store(const Context& context, ObjectStore& store) {
   return true;
 }
 
+Result<StoreState> find_store(const Context& context, ObjectStore& store) {
+  THAW_ASSIGN(const bool marked, check_store(context, store));
+  if (marked) return StoreState::marked;
+  ListOptions one;
+  one.limit = 1;
+  for (const char* prefix : {"keys/", "packs/"}) {
+    THAW_ASSIGN(const ListPage page, store.list(context, prefix, one));
+    if (page.objects.empty()) continue;
+    log::warn("the store's marker {} is missing in {}", kStoreMarkerName, store.describe());
+    return StoreState::unmarked;
+  }
+  return StoreState::absent;
+}
+
 Result<> prepare_store(const Context& context, ObjectStore& store) {
   THAW_ASSIGN(const bool there, check_store(context, store));
   if (there) return {};

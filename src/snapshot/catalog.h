@@ -17,6 +17,14 @@ namespace thaw {
 
 // Refuses a store of another format. Answers false when there is no marker: nothing was ever saved.
 Result<bool> check_store(const Context& context, ObjectStore& store);
+enum class StoreState {
+  marked,
+  unmarked,  // there are snapshots or packs, and no marker: somebody removed it
+  absent,    // nothing was ever saved
+};
+// The same, and where there is no marker two LISTs more. An unmarked store is warned about: what is
+// in it says its own format.
+Result<StoreState> find_store(const Context& context, ObjectStore& store);
 // Creates the marker if it is missing; refuses a store of another format.
 Result<> prepare_store(const Context& context, ObjectStore& store);
 

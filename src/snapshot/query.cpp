@@ -18,8 +18,8 @@ bool is_of_the_object(Code code) {
 }
 
 Result<Entry> require_entry(const Context& context, ObjectStore& store, const KeyRef& ref) {
-  THAW_ASSIGN(const bool there, check_store(context, store));
-  if (there) {
+  THAW_ASSIGN(const StoreState state, find_store(context, store));
+  if (state != StoreState::absent) {
     THAW_ASSIGN(auto entry, find_entry(context, store, ref));
     if (entry) return *std::move(entry);
   }
@@ -30,8 +30,8 @@ Result<Entry> require_entry(const Context& context, ObjectStore& store, const Ke
 
 Result<std::vector<KeyListing>> list_keys(const Context& context, ObjectStore& store,
                                           std::string_view prefix, unsigned threads) {
-  THAW_ASSIGN(const bool there, check_store(context, store));
-  if (!there) return std::vector<KeyListing>();
+  THAW_ASSIGN(const StoreState state, find_store(context, store));
+  if (state == StoreState::absent) return std::vector<KeyListing>();
   THAW_ASSIGN(std::vector<Key> keys, keys_below(context, store, prefix));
   std::vector<std::optional<KeyListing>> found(keys.size());
   THAW_CHECK(parallel_for(context, threads, keys.size(),
@@ -161,9 +161,9 @@ Result<std::vector<Difference>> diff(const Context& context, ObjectStore& store,
 
 Result<std::vector<uint64_t>> remove_generations(const Context& context, ObjectStore& store,
                                                  const KeyRef& ref) {
-  THAW_ASSIGN(const bool there, check_store(context, store));
+  THAW_ASSIGN(const StoreState state, find_store(context, store));
   std::vector<uint64_t> removed;
-  if (!there) return removed;
+  if (state == StoreState::absent) return removed;
   std::vector<uint64_t> numbers;
   if (ref.generation) {
     numbers.push_back(*ref.generation);

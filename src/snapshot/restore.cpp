@@ -122,8 +122,8 @@ class Restorer {
   Result<Entry> find() {
     bool checked = false;
     if (request_.distance == StoreDistance::local) {
-      THAW_ASSIGN(const bool there, check_store(context_, store_));
-      if (!there) return missing();
+      THAW_ASSIGN(const StoreState state, find_store(context_, store_));
+      if (state == StoreState::absent) return missing();
       checked = true;
     }
     THAW_ASSIGN(auto exact, find_entry(context_, store_, request_.ref));

@@ -137,7 +137,10 @@ Result<SaveReport> Saver::run() {
 }
 
 Result<> Saver::find_destinations() {
-  THAW_ASSIGN(const bool there, check_store(context_, store_));
+  THAW_ASSIGN(const StoreState state, find_store(context_, store_));
+  const bool there = state != StoreState::absent;
+  // Whatever else this save comes to: those that read the store shall find it.
+  if (state == StoreState::unmarked) THAW_CHECK(prepare_store(context_, store_));
   destinations_.push_back({request_.key, std::nullopt});
   for (const Key& key : request_.also) {
     const bool repeated = std::any_of(destinations_.begin(), destinations_.end(),

@@ -29,7 +29,10 @@ class Verifier {
       : context_(context), store_(store), threads_(threads), damage_(damage), progress_(progress) {}
 
   Result<VerifyReport> run(const std::optional<KeyRef>& ref) {
-    THAW_ASSIGN(const bool there, check_store(context_, store_));
+    THAW_ASSIGN(const StoreState state, find_store(context_, store_));
+    const bool there = state != StoreState::absent;
+    const std::string marker(kStoreMarkerName);
+    if (state == StoreState::unmarked) fault(marker, "is missing: it marks a store of thaw");
     if (ref) {
       auto entry =
           there ? find_entry(context_, store_, *ref) : Result<std::optional<Entry>>(std::nullopt);
@@ -42,6 +45,8 @@ class Verifier {
       THAW_CHECK(look_at(**entry));
     } else if (there) {
       THAW_CHECK(look_at_all());
+    } else {
+      fault(marker, "there is no store here");
     }
     THAW_CHECK(check_packs());
     return std::move(report_);
