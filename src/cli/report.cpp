@@ -75,6 +75,7 @@ int report(const Outcome& outcome, Form form, Advice advice, const std::string& 
   const std::string text =
       form == Form::json ? as_json(outcome, took) : text_for_people(outcome, form, took);
   const int fault = claim_result() ? write_to(STDOUT_FILENO, text) : 0;
+  result_is_told();
   if (fault != 0 && fault != EPIPE) {
     say(fmt::format("write to standard output: {}", std::strerror(fault)));
     if (outcome.status == Status::usage) return exit_code(outcome, advice);

@@ -1,5 +1,6 @@
 #include "cli/signals.h"
 
+#include <poll.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -20,6 +21,7 @@ StopFlag g_stop;
 std::atomic<int> g_interrupts{0};
 std::atomic<bool> g_json{false};
 std::atomic<bool> g_claimed{false};
+std::atomic<bool> g_told{false};
 std::atomic<int64_t> g_began_ms{0};
 std::atomic<int> g_exit_code{1};
 
@@ -42,8 +44,12 @@ class Line {
     end_ = std::to_chars(end_, text_ + sizeof text_, number).ptr;
     return *this;
   }
-  // Nothing can be done about a failure.
+  // Nothing can be done about a failure, and a full pipe is not waited for.
   void write_to(int fd) const {
+    struct pollfd asked {};
+    asked.fd = fd;
+    asked.events = POLLOUT;
+    if (::poll(&asked, 1, 0) != 1) return;
     [[maybe_unused]] const ssize_t n = ::write(fd, text_, static_cast<size_t>(end_ - text_));
   }
 
@@ -71,11 +77,12 @@ void on_signal(int number) {
 }
 
 void on_alarm(int /*number*/) {
-  // Whoever has claimed the result is printing it.
-  if (!claim_result()) return;
+  if (g_told) return;
   constexpr std::string_view kMessage =
       "the time limit passed, and something did not answer: ended at once";
-  if (g_json) print_ended("timeout", kMessage);
+  // A result that is being printed to nobody ends where it is.
+  const bool untold = claim_result();
+  if (g_json && untold) print_ended("timeout", kMessage);
   Line line;
   line << "thaw: " << kMessage << "\n";
   line.write_to(STDERR_FILENO);
@@ -97,7 +104,7 @@ void handle(int number) {
 const StopFlag& watch_signals() {
   g_began_ms = now_ms();
   for (const int number : {SIGINT, SIGTERM, SIGHUP}) handle(number);
-  for (const int number : {SIGPIPE, SIGIO}) std::signal(number, SIG_IGN);
+  for (const int number : {SIGPIPE, SIGIO, SIGXFSZ}) std::signal(number, SIG_IGN);
   return g_stop;
 }
 
@@ -117,5 +124,7 @@ void end_after(std::chrono::milliseconds time, int exit_code) {
 }
 
 bool claim_result() { return !g_claimed.exchange(true); }
+
+void result_is_told() { g_told = true; }
 
 }  // namespace thaw::cli

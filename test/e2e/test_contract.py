@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -420,6 +421,53 @@ def test_timeout(thaw, work):
     assert os.listdir(f"{work}/place") == ["target"]
     answer = thaw.run("--advisory", "restore", "k", f"{work}/place/target", "--timeout", "1ms", "--store", thaw.store)
     assert (answer.code, answer["reason"]) == (0, "timeout")
+
+
+@pytest.mark.parametrize("words, code", [(["ls"], 1), (["ls", "--advisory"], 0), (["restore", "none", "x"], 1)])
+@pytest.mark.parametrize("json_too", [True, False])
+def test_a_result_that_nobody_takes(thaw, tree, words, code, json_too):
+    """A full pipe: the time limit bounds the writing too."""
+    thaw.save("k", tree)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with pytest.raises(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 4096)
+    os.set_blocking(writer, True)
+    process = thaw.start(*words, "--timeout", "1s", "--store", thaw.store, stdout=writer, json=json_too)
+    os.close(writer)
+    _, err = process.communicate(timeout=60)
+    os.close(reader)
+    if words[0] == "ls" or json_too:
+        assert process.returncode == code and b"time limit" in err, (process.returncode, err)
+    else:  # nothing is written for a miss
+        assert process.returncode == 3
+
+
+def test_a_limit_on_file_sizes(thaw, work):
+    """SIGXFSZ would end it without a word."""
+    write(f"{work}/tree/large", os.urandom(6 << 20))
+
+    def limited():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+
+    answer = thaw.fails(4, "save", "k", f"{work}/tree", preexec_fn=limited)
+    assert answer["reason"] == "exhausted", answer
+    thaw.save("k", f"{work}/tree")
+    for mode in ("replace", "sync"):
+        os.makedirs(f"{work}/out", exist_ok=True)
+        answer = thaw.fails(4, "restore", "k", f"{work}/out", "--mode", mode, preexec_fn=limited)
+        assert answer["reason"] == "exhausted" and os.listdir(f"{work}/out") == [], answer
+
+
+def test_hints_fit(thaw, work, tree):
+    thaw.save("k", tree)
+    assert "thaw ls" in thaw.fails(3, "extract", "none", "copy", f"{work}/out")["hint"]
+    answer = thaw.fails(3, "extract", "k", "missing", f"{work}/out")
+    assert "missing" in answer["message"] and "hint" not in answer.object
+    for words in (["read", "k", "missing"], ["read", "--object", "missing"]):
+        plain = thaw.fails(3, *words, json=False)
+        assert b"missing" in plain.err and b"hint" not in plain.err
 
 
 def test_output_that_cannot_be_written(thaw, tree):
