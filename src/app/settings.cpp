@@ -11,6 +11,8 @@
 #include <charconv>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
 
 #include "base/fd.h"
 
@@ -123,6 +125,36 @@ Result<> collect(const Json& object, const std::string& section, const std::stri
   return {};
 }
 
+// The parser keeps the last of two values under one name: which one was meant would be a guess.
+class NamesOnce {
+ public:
+  bool see(Json::parse_event_t event, const Json& value) {
+    if (event == Json::parse_event_t::object_start) open_.emplace_back();
+    if (event == Json::parse_event_t::object_end) open_.pop_back();
+    if (event == Json::parse_event_t::key && !open_.back().insert(value.get<std::string>()).second)
+      repeated_ = value.get<std::string>();
+    return true;
+  }
+  const std::optional<std::string>& repeated() const { return repeated_; }
+
+ private:
+  std::vector<std::set<std::string>> open_;  // names of the objects that are being read
+  std::optional<std::string> repeated_;
+};
+
+Error repeated(const std::string& origin, const std::string& name) {
+  return {Code::invalid, fmt::format("{}: \"{}\" is given more than once", origin, name)};
+}
+
+// {"s3": {"ca_file": …}, "s3.ca_file": …}
+Result<> refuse_repeated(const std::vector<Setting>& settings, const std::string& origin) {
+  std::set<std::string> names;
+  for (const Setting& setting : settings) {
+    if (!names.insert(setting.name).second) return repeated(origin, setting.name);
+  }
+  return {};
+}
+
 // --- sources
 
 // Waits until a read would not block. Also where no signal arrives to interrupt it, the context is
@@ -188,9 +220,15 @@ Result<std::vector<Setting>> settings_of_toml(std::string_view text, const std::
 Result<std::vector<Setting>> settings_of_json(std::string_view text, const std::string& origin) {
   std::vector<Setting> settings;
   try {
-    const Json document = Json::parse(text);
+    NamesOnce names;
+    const Json document =
+        Json::parse(text, [&names](int, Json::parse_event_t event, const Json& value) {
+          return names.see(event, value);
+        });
     if (!document.is_object()) return Error(Code::invalid, origin + ": no JSON object");
+    if (names.repeated()) return repeated(origin, *names.repeated());
     THAW_CHECK(collect(document, "", origin, 0, settings));
+    THAW_CHECK(refuse_repeated(settings, origin));
   } catch (const Json::parse_error& fault) {
     // Its own text quotes what was read, which may be a secret.
     return Error(Code::invalid, fmt::format("{}: no valid JSON at byte {}", origin, fault.byte));

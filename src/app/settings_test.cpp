@@ -107,6 +107,17 @@ TEST(SettingsTest, SourcesAreFilesAndDescriptors) {
   EXPECT_TRUE(fails_with(Code::not_found, read_config_source(Context(), folder.path_of("none"))));
 }
 
+TEST(SettingsTest, JsonNamesAreGivenOnce) {
+  for (const char* text :
+       {R"({"store": "a", "store": "b"})", R"({"save": {"x": 1, "x": 2}})",
+        R"({"s3": {"x": 1}, "store": "a", "s3": {"y": 1}})", R"({"s3": {"x": 1}, "s3.x": 1})"}) {
+    const auto settings = settings_of_json(text, "here");
+    ASSERT_FALSE(settings.ok()) << text;
+    EXPECT_NE(settings.error().text().find("more than once"), std::string::npos) << text;
+  }
+  EXPECT_TRUE(is_ok(settings_of_json(R"({"a": {"x": 1}, "b": {"x": 1}, "x": 1})", "here")));
+}
+
 TEST(SettingsTest, SourcesAreBounded) {
   const TempDir folder;
   write_text(folder.path_of("c"), std::string(kConfigBytes + 1, '#'));

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cctype>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -175,7 +176,8 @@ bool names_a_secret(const std::string& name) {
   return false;
 }
 
-Result<> set_parameter(S3Url& url, std::string_view word) {
+// `given` are the names so far: which of two values counts would be a guess.
+Result<> set_parameter(S3Url& url, std::string_view word, std::set<std::string>& given) {
   const size_t equals = word.find('=');
   const auto name = percent_decoded(word.substr(0, equals));
   const auto value =
@@ -189,7 +191,11 @@ Result<> set_parameter(S3Url& url, std::string_view word) {
   }
   std::vector<std::string> known;
   for (const Parameter& parameter : kParameters) {
-    if (*name == parameter.name) return parameter.set(url, *value).within(*name);
+    if (*name == parameter.name) {
+      if (!given.insert(*name).second)
+        return refused(fmt::format("the parameter \"{}\" is given more than once", *name));
+      return parameter.set(url, *value).within(*name);
+    }
     known.emplace_back(parameter.name);
   }
   if (names_a_secret(*name)) {
@@ -230,9 +236,10 @@ Result<S3Url> parse_s3_url(std::string_view scheme, std::string_view rest) {
   url.options.prefix = *prefix;
   rest.remove_prefix(question);
   if (rest.starts_with('?')) rest.remove_prefix(1);
+  std::set<std::string> given;
   while (!rest.empty()) {
     const size_t end = std::min(rest.find('&'), rest.size());
-    if (end > 0) THAW_CHECK(set_parameter(url, rest.substr(0, end)));
+    if (end > 0) THAW_CHECK(set_parameter(url, rest.substr(0, end), given));
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }
   if (!url.options.encryption_key_id.empty() && url.options.encryption != "aws:kms") {

@@ -118,6 +118,14 @@ TEST(StoreUrlTest, OtherSchemesSayWhatIsKnown) {
   EXPECT_NE(unknown.find("s3://"), std::string::npos);
 }
 
+TEST(StoreUrlTest, AParameterIsGivenOnce) {
+  for (const char* text :
+       {"s3://bucket?region=a&region=b", "s3://bucket/x?anonymous=true&region=a&anonymous=true",
+        "s3://bucket?region=a&%72egion=a"}) {
+    EXPECT_NE(refusal_of(text).find("more than once"), std::string::npos) << text;
+  }
+}
+
 TEST(StoreUrlTest, CredentialsAreRefusedAndNotRepeated) {
   for (const char* text :
        {"s3://ann:sesame@bucket/x", "s3://sesame@bucket", "https://ann:sesame@host/x",

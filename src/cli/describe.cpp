@@ -56,7 +56,9 @@ std::string damage_dir(const Session& session) { return session.locations.stat_c
 
 Outcome failure_about(const Error& error) {
   if (error.code() != Code::not_found) return failure(error);
-  return miss(error.message(), "`thaw ls` lists the keys");
+  // What is missing in a snapshot, or as an object, no list of keys shows.
+  const bool of_a_key = error.message().starts_with("no snapshot of ");
+  return miss(error.message(), of_a_key ? "`thaw ls` lists the keys" : "");
 }
 
 }  // namespace thaw::cli

@@ -49,7 +49,9 @@ class Doctor final : public Command {
     std::vector<Finding> findings;
     const bool can_sign = credentials(session, findings);
     if (can_sign) {
-      for (Finding& each : probe_store(session.context, session.store(), system_clock())) {
+      const ProbedPlace place =
+          session.opened.bucket.url ? ProbedPlace::bucket : ProbedPlace::directory;
+      for (Finding& each : probe_store(session.context, session.store(), system_clock(), place)) {
         findings.push_back(std::move(each));
       }
       const bool listed = std::any_of(findings.begin(), findings.end(), [](const Finding& each) {
@@ -71,7 +73,8 @@ class Doctor final : public Command {
     const auto found = session.opened.bucket.credentials->current(session.context);
     if (!found) {
       findings.push_back({"credentials", Verdict::bad, found.error().text(),
-                          "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile"});
+                          "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile",
+                          found.error().code()});
       return false;
     }
     std::string detail = fmt::format("{}, from {}", found->access_key_id,
@@ -82,15 +85,27 @@ class Doctor final : public Command {
   }
 
   static void format(const Session& session, std::vector<Finding>& findings) {
-    const auto there = check_store(session.context, session.store());
-    if (!there) {
-      findings.push_back({"format", Verdict::bad, there.error().text(),
-                          "use a thaw that knows this store's format"});
-      return;
+    const auto state = find_store(session.context, session.store());
+    if (!state) {
+      findings.push_back({"format", Verdict::bad, state.error().text(),
+                          "use a thaw that knows this store's format", state.error().code()});
+    } else if (*state == StoreState::unmarked) {
+      findings.push_back({"format", Verdict::weaker, "the store's marker is missing",
+                          "the next save writes it again"});
+    } else {
+      const bool marked = *state == StoreState::marked;
+      findings.push_back(
+          {"format", Verdict::good,
+           marked ? "the store's format is known" : "no store yet: the first save makes it", ""});
     }
-    findings.push_back(
-        {"format", Verdict::good,
-         *there ? "the store's format is known" : "no store yet: the first save makes it", ""});
+  }
+
+  // The first error's; where nothing failed but something is not as it should be, no code fits.
+  static Code reason_of(const std::vector<Finding>& findings) {
+    const auto first = std::find_if(findings.begin(), findings.end(), [](const Finding& each) {
+      return each.verdict == Verdict::bad && each.code;
+    });
+    return first == findings.end() ? Code::unavailable : *first->code;
   }
 
   static Outcome described(const Session& session, const std::vector<Finding>& findings) {
@@ -112,7 +127,7 @@ class Doctor final : public Command {
         session.store().describe() + "\n" + table({Align::left, Align::left, Align::left}, rows);
     if (bad > 0) {
       outcome.status = Status::failed;
-      outcome.reason = thaw::name_of(Code::unavailable);
+      outcome.reason = thaw::name_of(reason_of(findings));
       outcome.message =
           fmt::format("{} of {} did not pass", bad, counted(findings.size(), "check"));
     }

@@ -17,7 +17,11 @@ constexpr double kRefusedSkewSeconds = 15 * 60;
 constexpr double kSkewSeconds = 60;
 constexpr int kReads = 9;
 
-const char* hint_for_list(const Error& error) {
+constexpr const char* kLookAtDirectory =
+    "look at the directory, its disk and its mount: thaw needs to make files in it and read them";
+
+const char* hint_for_list(const Error& error, ProbedPlace place) {
+  if (place == ProbedPlace::directory) return "every user of the store must be able to read it";
   if (error.code() != Code::denied) return "check the store's URL: bucket, endpoint and region";
   for (const char* wrong : {"SignatureDoesNotMatch", "InvalidAccessKeyId", "InvalidToken"}) {
     if (error.message().find(wrong) != std::string::npos) {
@@ -30,10 +34,11 @@ const char* hint_for_list(const Error& error) {
 // One examination; the findings come in the order of its steps.
 class Examination {
  public:
-  Examination(const Context& context, ObjectStore& store, const WallClock& clock)
+  Examination(const Context& context, ObjectStore& store, const WallClock& clock, ProbedPlace place)
       : context_(context),
         store_(store),
         clock_(clock),
+        kind_(place),
         place_("probe/" + RandomId::fresh().hex()) {}
 
   std::vector<Finding> run() {
@@ -60,8 +65,11 @@ class Examination {
   void found(const char* name, Verdict verdict, std::string detail, std::string hint = "") {
     findings_.push_back({name, verdict, std::move(detail), std::move(hint)});
   }
-  void failed(const char* name, const Error& error, std::string hint) {
-    found(name, Verdict::bad, error.text(), std::move(hint));
+  // `hint` is for a bucket; a directory has one of its own.
+  void failed(const char* name, const Error& error, const char* hint,
+              const char* directory_hint = kLookAtDirectory) {
+    found(name, Verdict::bad, error.text(), kind_ == ProbedPlace::bucket ? hint : directory_hint);
+    findings_.back().code = error.code();
   }
   void not_tried(const char* name) {
     found(name, Verdict::unknown, "not tried: something before it failed");
@@ -70,7 +78,8 @@ class Examination {
   void list() {
     const auto page = store_.list(context_, "keys/", {"", 1});
     if (!page) {
-      return failed("list", page.error(), hint_for_list(page.error()));
+      const char* hint = hint_for_list(page.error(), kind_);
+      return failed("list", page.error(), hint, hint);
     }
     reachable_ = true;
     found("list", Verdict::good,
@@ -82,7 +91,9 @@ class Examination {
     const auto outcome = put_text("b", "one", PutMode::overwrite);
     if (!outcome) {
       return failed("put", outcome.error(),
-                    "restores work without; to save, allow s3:PutObject below the store's prefix");
+                    "restores work without; to save, allow s3:PutObject below the store's prefix",
+                    "restores work without; to save, the store's directory must be writable for "
+                    "this user, and not mounted read-only");
     }
     writable_ = true;
     found("put", Verdict::good, "objects can be written");
@@ -204,6 +215,7 @@ class Examination {
   const Context& context_;
   ObjectStore& store_;
   const WallClock& clock_;
+  const ProbedPlace kind_;
   const std::string place_;
   std::vector<ObjectKey> written_;
   std::vector<Finding> findings_;
@@ -214,9 +226,9 @@ class Examination {
 
 }  // namespace
 
-std::vector<Finding> probe_store(const Context& context, ObjectStore& store,
-                                 const WallClock& clock) {
-  return Examination(context, store, clock).run();
+std::vector<Finding> probe_store(const Context& context, ObjectStore& store, const WallClock& clock,
+                                 ProbedPlace place) {
+  return Examination(context, store, clock, place).run();
 }
 
 }  // namespace thaw

@@ -11,7 +11,8 @@ std::vector<std::string> segments_of(std::string_view path) {
   std::vector<std::string> segments;
   while (!path.empty()) {
     const size_t slash = std::min(path.find('/'), path.size());
-    if (slash > 0) segments.emplace_back(path.substr(0, slash));
+    // "./src" is the "src" of people who have a shell complete their words.
+    if (slash > 0 && path.substr(0, slash) != ".") segments.emplace_back(path.substr(0, slash));
     path.remove_prefix(std::min(slash + 1, path.size()));
   }
   return segments;
@@ -86,7 +87,13 @@ Result<> check_glob(std::string_view pattern) {
   const std::vector<std::string> segments = segments_of(pattern);
   if (segments.empty())
     return Error(Code::invalid, "pattern \"" + std::string(pattern) + "\" names nothing");
-  for (const std::string& segment : segments) THAW_CHECK(check_segment(pattern, segment));
+  for (const std::string& segment : segments) {
+    if (segment == "..") {
+      return Error(Code::invalid, "pattern \"" + std::string(pattern) +
+                                      "\" holds \"..\", which no path below PATH does");
+    }
+    THAW_CHECK(check_segment(pattern, segment));
+  }
   return {};
 }
 

@@ -9,13 +9,13 @@
 
 namespace thaw {
 
-// Refuses what can only be a slip: a pattern that is empty or names nothing, a `[` without its `]`,
-// a `\` at the end.
+// Refuses what can only be a slip: a pattern that is empty or names nothing, one with "..", a `[`
+// without its `]`, a `\` at the end.
 Result<> check_glob(std::string_view pattern);
 
 // A pattern without '/' matches a name at any depth ("*.o", ".git"). One with '/' matches the path
-// from the tree's root ("build/*.o"; a leading '/' only anchors: "/build"); "**" stands for any
-// number of folders. '*', '?' and '[…]' do not match '/'. Thread-safe.
+// from the tree's root ("build/*.o"; a leading '/' or "./" only anchors: "/build"); "**" stands for
+// any number of folders. '*', '?' and '[…]' do not match '/'. Thread-safe.
 class Globs {
  public:
   Globs() = default;

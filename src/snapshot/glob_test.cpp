@@ -43,13 +43,21 @@ TEST(Globs, ManyTwoStarsCostNoMoreThanTheProductOfTheLengths) {
 
 TEST(Globs, BytesThatAreNoTextMatchToo) { EXPECT_TRUE(matches("*.bin", "x\xff\xfe.bin")); }
 
+TEST(Globs, ADotIsNoSegment) {
+  EXPECT_TRUE(matches("./src", "src"));
+  EXPECT_FALSE(matches("./src", "a/src"));
+  EXPECT_TRUE(matches("a/./b", "a/b"));
+  EXPECT_TRUE(matches(".git", "a/.git"));
+}
+
 TEST(CheckGlob, RefusesSlips) {
-  for (const char* good : {"*.o", "[ab]", "[]]", "[!]a]", "[^]]", "[[]ab]", "[[:alpha:]]",
-                           "a/[b]/**", "\\[", "\\\\", "[a\\]]", "/build", "]"}) {
+  for (const char* good :
+       {"*.o", "[ab]", "[]]", "[!]a]", "[^]]", "[[]ab]", "[[:alpha:]]", "a/[b]/**", "\\[", "\\\\",
+        "[a\\]]", "/build", "]", "./src", "...", ".*"}) {
     EXPECT_TRUE(check_glob(good).ok()) << good;
   }
-  for (const char* bad :
-       {"", "/", "//", "[", "a[", "[]", "[!]", "[[:alpha:]", "[a/b]", "a\\", "x/[", "[a\\]"}) {
+  for (const char* bad : {"", "/", "//", "[", "a[", "[]", "[!]", "[[:alpha:]", "[a/b]", "a\\",
+                          "x/[", "[a\\]", "..", "../x", "a/../b", ".", "./"}) {
     EXPECT_FALSE(check_glob(bad).ok()) << bad;
   }
 }

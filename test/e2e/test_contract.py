@@ -33,7 +33,8 @@ def tree(work):
     ["ls", "--store", "file://host/x"], ["--unknown", "ls"], ["ls", "--unknown"], ["completion", "fish"],
     ["ls", "--config", "/does/not/exist.toml"], ["ls", "--config-json", "/does/not/exist.json"],
     ["ls", "--config-json", "fd:99"], ["ls", "--threads", ""], ["save", "k", "a", "--exclude", ""], ["save", "k", "a", "--exclude", "["],
-    ["save", "k", "a", "--exclude", "a/[b/c]"], ["save", "k", "a", "--image", ""], ["save", "k", "a", "--exclude", "/"], ["--store=", "ls"],
+    ["save", "k", "a", "--exclude", "a/[b/c]"], ["save", "k", "a", "--exclude", "../x"], ["save", "k", "a", "--exclude", "."],
+    ["ls", "--store", "s3://bucket?region=a&region=b"], ["save", "k", "a", "--image", ""], ["save", "k", "a", "--exclude", "/"], ["--store=", "ls"],
     ["ls", "--store", "a", "--store", "b"], ["--store", "a", "ls", "--store", "a"], ["ls", "--timeout", "1s", "--timeout", "2s"],
     ["restore", "k", "a", "--mode", "sync", "--mode", "merge"], ["restore", "k", "a", "--", "--advisory"], ["ls", "--timeout", "1ns"]])
 def test_wrong_usage(thaw, words):
@@ -195,6 +196,7 @@ def test_exclude(thaw, work):
     assert left("q?") == everything - {"q1", "q2"}
     assert left("q[0-9]", "[[]ab]") == everything - {"q1", "q2", "[ab]"}
     assert left("a/b") == everything - {"a/b/c/d"}
+    assert left("./build") == left("/build") == left(".//build/") == everything - {"build/out"}
     assert left("nothing", "*.zip") == everything
 
 
@@ -385,6 +387,12 @@ def test_config_json_from_a_descriptor(thaw, work, tree):
     thaw.ok("save", "k", tree, "--config-json", f"fd:{read_end}", pass_fds=[read_end])
     os.close(read_end)
     assert os.path.exists(f"{work}/by fd/thaw.json")
+
+
+@pytest.mark.parametrize("text", ['{"store": "a", "store": "b"}', '{"s3": {"ca_file": "x"}, "s3.ca_file": "y"}'])
+def test_json_names_are_given_once(thaw, work, text):
+    write(f"{work}/config.json", text.encode())
+    assert "more than once" in thaw.fails(2, "ls", "--config-json", f"{work}/config.json")["message"]
 
 
 @pytest.mark.parametrize("text", ["stor = 'x'", "store = 5", "[policy]\nshrink_below = 2", "not toml at all [", "[limits]\nthreads = 0",

@@ -110,6 +110,10 @@ def test_read_only_store(thaw, work, as_root):
         write(f"{tree}/new", b"new")
         for words in (["save", "k", tree], ["rm", "k", "--yes"]):
             assert thaw.fails(1, *words)["reason"] == "denied"
+        answer = thaw.fails(1, "doctor")
+        assert answer["reason"] == "denied", answer
+        hint = next(check["hint"] for check in answer["checks"] if check["name"] == "put")
+        assert "read-only" in hint and "s3:" not in str(answer.object), answer
 
 
 def test_read_only_source_and_no_cache(thaw, work, as_root):
