@@ -136,11 +136,17 @@ RestoreRequest Restore::request_for(const Session& session) const {
 
 Outcome Restore::run(Session& session) {
   const RestoreRequest request = request_for(session);
-  auto report = restore(session.context, session.store(), request, &session.progress);
+  RestoreTrace trace;
+  auto report = restore(session.context, session.store(), request, &session.progress, &trace);
   if (report) return done(*report);
   Outcome outcome = failure_about(report.error());
   outcome.fields["key"] = parsed_ref_->key.text();
   if (outcome.status == Status::miss) outcome.fields["hit"] = "miss";
+  if (trace.placement) outcome.fields["placement"] = name_of_placement(*trace.placement);
+  outcome.fields["applied"] = trace.applied;
+  if (trace.applied) {
+    outcome.hint = "some names in PATH are old and some new; the same command again completes it";
+  }
   return outcome;
 }
 

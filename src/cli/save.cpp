@@ -4,7 +4,6 @@
 #include <system_error>
 #include <utility>
 
-#include "base/log.h"
 #include "cli/choice.h"
 #include "cli/command.h"
 #include "cli/describe.h"
@@ -150,9 +149,6 @@ SaveRequest Save::request_for(const Session& session) const {
 Outcome Save::run(Session& session) {
   auto report = save(session.context, session.store(), request_for(session), &session.progress);
   if (!report) return failed(report.error());
-  for (const std::string& path : report->skipped) {
-    log::info("skipped {}: it is thaw's own", printable(path));
-  }
   Outcome outcome = refused(*report);
   if (report->outcome == SaveOutcome::unchanged) outcome.reason = "unchanged";
   if (report->labels_dropped)
@@ -221,6 +217,9 @@ void Save::describe(const SaveReport& report, Outcome& outcome) const {
   text += fmt::format("  tree      {}\n", totals_text(report.totals));
   text += fmt::format("  stored    {}, {} of it new\n", human_size(report.stored_bytes),
                       human_size(report.new_bytes));
+  for (const std::string& path : report.skipped) {
+    text += fmt::format("  left out  {}: it is thaw's own\n", printable(path));
+  }
   if (report.sockets_skipped > 0) {
     text += fmt::format("  left out  {}\n", counted(report.sockets_skipped, "socket"));
   }

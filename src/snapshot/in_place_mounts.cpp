@@ -77,7 +77,7 @@ Result<> refuse_mounts_in_the_way(const InPlacePlan& plan, const Tree& wanted, c
                                   const std::string& root_name) {
   const MountMap mounts(scan, root_name);
   for (const uint32_t j : plan.extra) THAW_CHECK(mounts.refuse_around(j));
-  for (const uint32_t j : plan.in_the_way) THAW_CHECK(mounts.refuse_around(j));
+  for (const auto& each : plan.in_the_way) THAW_CHECK(mounts.refuse_around(each.scanned));
   for (uint32_t i = 1; i < wanted.nodes.size(); ++i) {
     if (plan.actions[i] == Action::none) continue;
     const Node& node = wanted.nodes[i];

@@ -87,7 +87,7 @@ class Comparison {
           plan_.changed_folder[parent] = 1;
         }
       } else if (!same_type(found, wanted_.nodes[child->second])) {
-        plan_.in_the_way.push_back(j);
+        plan_.in_the_way.push_back({j, child->second});
         plan_.changed_folder[parent] = 1;
       } else {
         plan_.scanned[child->second] = j;

@@ -21,10 +21,15 @@ enum class Action : uint8_t {
 };
 
 struct InPlacePlan {
-  std::vector<Action> actions;       // per node of the snapshot
-  std::vector<uint32_t> scanned;     // per node of the snapshot: the same name on disk, or kNone
-  std::vector<uint32_t> extra;       // nodes on disk that the snapshot does not name; topmost only
-  std::vector<uint32_t> in_the_way;  // nodes on disk of another type than the snapshot's
+  std::vector<Action> actions;    // per node of the snapshot
+  std::vector<uint32_t> scanned;  // per node of the snapshot: the same name on disk, or kNone
+  std::vector<uint32_t> extra;    // nodes on disk that the snapshot does not name; topmost only
+  // Names on disk that are of another type than the snapshot's.
+  struct Obstacle {
+    uint32_t scanned;
+    uint32_t node;
+  };
+  std::vector<Obstacle> in_the_way;
   std::vector<uint8_t>
       changed_folder;  // per node: its entries change, so its time has to be set again
 };

@@ -39,11 +39,12 @@ std::string resolved(const std::string& path) {
 class Restorer {
  public:
   Restorer(const Context& context, ObjectStore& store, const RestoreRequest& request,
-           Progress* progress)
+           Progress* progress, RestoreTrace& trace)
       : context_(context),
         store_(store),
         request_(request),
         progress_(progress),
+        trace_(trace),
         report_{.key = request.ref.key} {}
 
   Result<RestoreReport> run() {
@@ -58,7 +59,10 @@ class Restorer {
     report_.stored_bytes = entry.stored_bytes;
     const bool whole = request_.mode == RestoreMode::replace || !target_.exists;
     auto done = whole ? replace() : in_place();
-    if (!done) return not_of_the_caller(std::move(done).error());
+    if (!done) {
+      remove_made_parents(target_);
+      return not_of_the_caller(std::move(done).error());
+    }
     return report_;
   }
 
@@ -179,26 +183,43 @@ class Restorer {
 
   Result<> in_place() {
     report_.placement = Placement::in_place;
-    THAW_ASSIGN(const InPlaceTotals totals,
-                restore_in_place(context_, store_, manifest_, target_, request_, progress_));
+    trace_.placement = Placement::in_place;
+    THAW_ASSIGN(const InPlaceTotals totals, restore_in_place(context_, store_, manifest_, target_,
+                                                             request_, progress_, trace_.applied));
     take(totals.written);
     report_.removed = totals.removed;
     return {};
   }
 
   // Beside the target where that is possible: only there can the whole change in one step.
-  Result<Stage> make_stage() {
+  Result<Stage> make_stage(bool& inside) {
     if (!target_.is_mount_point) {
       auto beside = Stage::make(context_, target_.parent);
       if (beside || !target_.exists || beside.error().code() != Code::denied) return beside;
       log::info("staging inside {}: {}", target_.path, beside.error().text());
     }
+    inside = true;
     return Stage::make(context_, target_.path);
   }
 
   Result<> replace() {
     THAW_CHECK(refuse_mounts_in_target());
-    THAW_ASSIGN(Stage stage, make_stage());
+    struct stat before {};
+    const bool known = target_.exists && ::stat(target_.path.c_str(), &before) == 0;
+    bool inside = false;
+    auto done = replace_from_stage(inside);
+    if (!done && trace_.applied && !trace_.placement) trace_.placement = Placement::child_by_child;
+    // Nothing was changed but for the stage, which is gone again.
+    if (!done && inside && known && !trace_.applied) {
+      const struct timespec times[2] = {{0, UTIME_OMIT}, before.st_mtim};
+      if (::utimensat(AT_FDCWD, target_.path.c_str(), times, 0) != 0)
+        log::warn("the time of {} was not set back", target_.path);
+    }
+    return done;
+  }
+
+  Result<> replace_from_stage(bool& inside) {
+    THAW_ASSIGN(Stage stage, make_stage(inside));
     if (progress_ != nullptr)
       progress_->begin("restoring", report_.totals.bytes, report_.totals.files);
     if (::mkdirat(stage.fd(), "tree", 0700) != 0)
@@ -217,7 +238,9 @@ class Restorer {
     if (opened && ::fchmod(folder.get(), mode | 0200U) != 0)
       return errno_error(errno, "change the stage's mode");
     THAW_CHECK(refuse_mounts_in_target());  // again: fetching may have taken long
-    THAW_ASSIGN(report_.placement, take_place(context_, stage, "tree", target_));
+    if (inside) trace_.placement = Placement::child_by_child;
+    THAW_ASSIGN(report_.placement, take_place(context_, stage, "tree", target_, trace_.applied));
+    trace_ = {report_.placement, true};
     if (record_stats) remember_files(writer.stats());
     if (progress_ != nullptr) progress_->begin("removing the old tree", 0, 0);
     // The new tree is in place: whatever happens to the old one now is no failure.
@@ -267,6 +290,7 @@ class Restorer {
   ObjectStore& store_;
   const RestoreRequest& request_;
   Progress* const progress_;
+  RestoreTrace& trace_;
   Manifest manifest_;
   TargetPlace target_;
   RestoreReport report_;
@@ -275,8 +299,13 @@ class Restorer {
 }  // namespace
 
 Result<RestoreReport> restore(const Context& context, ObjectStore& store,
-                              const RestoreRequest& request, Progress* progress) {
-  return Restorer(context, store, request, progress).run().within("restore " + request.ref.text());
+                              const RestoreRequest& request, Progress* progress,
+                              RestoreTrace* trace) {
+  RestoreTrace unasked;
+  RestoreTrace& told = trace == nullptr ? unasked : *trace;
+  return Restorer(context, store, request, progress, told)
+      .run()
+      .within("restore " + request.ref.text());
 }
 
 }  // namespace thaw

@@ -67,12 +67,21 @@ struct RestoreReport {
       0;  // attributes or owners that could not be set (not root, or not supported)
 };
 
+// What is known of a restore also when it fails.
+struct RestoreTrace {
+  std::optional<Placement> placement;  // once it is clear which it is
+  bool applied = false;  // the target was changed: some names in it may be old and some new
+};
+
 // Nothing is written that was not verified against its digest. With replace the target is the old
 // tree or the new one at any moment (Placement::child_by_child promises less: docs/semantics.md);
-// an error leaves it as it was. Errors: not_found (no key matched: a miss), invalid (a protected or
-// impossible target), corrupt (names the object), denied, exhausted, and what the store answers.
-// `progress` may be null.
+// an error leaves it as it was, unless `trace`, which may be null, says that it was `applied`. With
+// merge and sync another restore of the target is waited for. Errors: not_found (no key matched: a
+// miss), invalid (a protected or impossible target), corrupt (names the object), busy (a mount, or
+// somebody else at work in the target), denied, exhausted, and what the store answers. `progress`
+// may be null.
 Result<RestoreReport> restore(const Context& context, ObjectStore& store,
-                              const RestoreRequest& request, Progress* progress);
+                              const RestoreRequest& request, Progress* progress,
+                              RestoreTrace* trace = nullptr);
 
 }  // namespace thaw

@@ -16,7 +16,6 @@
 #include "snapshot/lease.h"
 #include "snapshot/refusals.h"
 #include "snapshot/soundness.h"
-#include "snapshot/stage.h"
 #include "snapshot/stat_cache.h"
 
 namespace thaw {
@@ -171,9 +170,7 @@ Result<> Saver::find_destinations() {
 
 Result<> Saver::scan() {
   ScanOptions options;
-  std::vector<std::string> exclude = request_.exclude;
-  exclude.push_back(std::string(kStagePrefix) + "*");  // of restores at work, or interrupted
-  options.exclude = Globs(std::move(exclude));
+  options.exclude = Globs(request_.exclude);
   options.skip = request_.skip;
   options.threads = request_.threads;
   THAW_ASSIGN(scan_, scan_tree(context_, request_.path, options));

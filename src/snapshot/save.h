@@ -56,7 +56,7 @@ struct SaveReport {
   uint64_t files_read = 0;    // the others were known by the stat cache
   uint64_t sockets_skipped = 0;
   uint64_t vanished = 0;               // were listed, and gone when they were to be read
-  std::vector<std::string> skipped{};  // those of SaveRequest::skip that were met
+  std::vector<std::string> skipped{};  // those of SaveRequest::skip, and stages, that were met
   bool labels_dropped = false;         // unchanged, and its labels are not the request's
 };
 

@@ -19,6 +19,7 @@
 #include "base/beneath.h"
 #include "base/task_group.h"
 #include "format/limits.h"
+#include "snapshot/stage.h"
 #include "snapshot/xattrs.h"
 
 namespace thaw {
@@ -182,6 +183,14 @@ class Scanner {
         const std::lock_guard lock(mutex_);
         skipped.push_back(skip->second);
         return {};
+      }
+      if (is_stage_name(name)) {
+        const bool at_root = folder.path.empty();
+        if (options_.stages == Stages::skipped) {
+          const std::lock_guard lock(mutex_);
+          skipped.push_back(root_name_ + "/" + path);
+        }
+        if (options_.stages == Stages::skipped || at_root) return {};
       }
       child.listing = std::make_unique<Listing>();
       child.listing->path = path;

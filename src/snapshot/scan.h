@@ -36,10 +36,17 @@ enum class Sockets {
   listed,   // as nodes: for changing what is there
 };
 
+// Staging folders of restores.
+enum class Stages {
+  skipped,          // wherever they are met, as ScanOptions::skip
+  skipped_at_root,  // only those of the directory itself, and silently
+};
+
 struct ScanOptions {
   Globs exclude;
   std::vector<std::string> skip;  // folders, by path, that are left out wherever they are met
   Sockets sockets = Sockets::counted;
+  Stages stages = Stages::skipped;
   unsigned threads = 1;
 };
 
@@ -48,7 +55,7 @@ struct Scan {
   Tree tree;                    // regular files have no payload yet, and no attributes
   std::vector<FileStat> stats;  // per node
   uint64_t sockets_skipped = 0;
-  std::vector<std::string> skipped;  // of ScanOptions::skip
+  std::vector<std::string> skipped;  // of ScanOptions::skip, and staging folders
 };
 
 // Lists the directory `path` and all below it, in parallel. What vanishes meanwhile is not in the

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "snapshot/mounts.h"
+#include "snapshot/target_lock.h"
 
 namespace thaw {
 namespace {
@@ -105,6 +106,13 @@ Result<> remove_entry(const Context& context, int folder, const std::string& nam
 
 }  // namespace
 
+bool is_stage_name(std::string_view name) {
+  if (!name.starts_with(kStagePrefix)) return false;
+  name.remove_prefix(kStagePrefix.size());
+  const auto id = RandomId::parse(name);
+  return id && id->hex() == name;
+}
+
 Result<> remove_tree(const Context& context, int folder, const std::string& name) {
   struct stat status {};
   if (::fstat(folder, &status) != 0) return errno_error(errno, "stat the folder of " + name);
@@ -115,8 +123,7 @@ void remove_abandoned_stages(const Context& context, int place) {
   const auto names = names_in(place, "the target's folder");
   if (!names) return;
   for (const std::string& name : *names) {
-    if (!name.starts_with(kStagePrefix)) continue;
-    if (!RandomId::parse(std::string_view(name).substr(std::strlen(kStagePrefix)))) continue;
+    if (!is_stage_name(name)) continue;
     const auto fd = open_at(place, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
     if (!fd || ::flock(fd->get(), LOCK_EX | LOCK_NB) != 0) continue;
     const auto removed = remove_tree(context, place, name);
@@ -133,7 +140,7 @@ Result<Stage> Stage::make(const Context& context, const std::string& place) {
   remove_abandoned_stages(context, stage.place_.get());
   // Between mkdir and flock another process may take it for abandoned: then a new name is tried.
   for (int attempt = 0; attempt < 10; ++attempt) {
-    const std::string name = kStagePrefix + RandomId::fresh().hex();
+    const std::string name = std::string(kStagePrefix) + RandomId::fresh().hex();
     if (::mkdirat(stage.place_.get(), name.c_str(), 0700) != 0) {
       const Error error = errno_error(errno, "create a staging folder in " + place);
       // The folder is there, and takes no new names: /proc.
@@ -184,7 +191,53 @@ Result<bool> is_mount_point(const TargetPlace& place) {
   return is_mount_root(AT_FDCWD, place.path, parent.st_dev);
 }
 
+// The longest part of `path` that is there stays as it is; what follows is made.
+Result<> make_parents(const std::string& path, std::vector<std::string>& made) {
+  std::vector<std::string> missing;
+  struct stat status {};
+  for (std::string at = path; !at.empty() && ::stat(at.c_str(), &status) != 0 && errno == ENOENT;) {
+    missing.push_back(at);
+    const size_t slash = at.rfind('/');
+    at.resize(slash == std::string::npos ? 0 : slash);
+    while (at.size() > 1 && at.back() == '/') at.pop_back();
+  }
+  for (; !missing.empty(); missing.pop_back()) {
+    const std::string& folder = missing.back();
+    if (::mkdir(folder.c_str(), 0777) == 0) {
+      made.push_back(folder);
+    } else if (errno != EEXIST) {
+      return errno_error(errno, "create directory " + folder);
+    }
+  }
+  return {};
+}
+
+Result<> locate_new(const std::string& target, TargetPlace& place) {
+  std::string path = target;
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  const size_t slash = path.rfind('/');
+  place.name = slash == std::string::npos ? path : path.substr(slash + 1);
+  if (place.name == "." || place.name == "..")
+    return Error(Code::invalid, target + " does not exist");
+  const std::string parent = slash == std::string::npos ? "."
+                             : slash == 0               ? "/"
+                                                        : path.substr(0, slash);
+  THAW_CHECK(make_parents(parent, place.made));
+  char* real = ::realpath(parent.c_str(), nullptr);
+  if (real == nullptr) return errno_error(errno, "resolve " + parent);
+  place.parent = real;
+  std::free(real);
+  place.path = place.parent == "/" ? "/" + place.name : place.parent + "/" + place.name;
+  return {};
+}
+
 }  // namespace
+
+void remove_made_parents(const TargetPlace& place) {
+  for (auto folder = place.made.rbegin(); folder != place.made.rend(); ++folder) {
+    if (::rmdir(folder->c_str()) != 0) return;
+  }
+}
 
 Result<TargetPlace> locate_target(const std::string& target) {
   if (target.empty()) return Error(Code::invalid, "the target's path is empty");
@@ -202,21 +255,11 @@ Result<TargetPlace> locate_target(const std::string& target) {
   } else if (::lstat(target.c_str(), &status) == 0) {
     return Error(Code::invalid, target + " is a symbolic link to nothing");
   } else {
-    std::string path = target;
-    while (path.size() > 1 && path.back() == '/') path.pop_back();
-    const size_t slash = path.rfind('/');
-    place.name = slash == std::string::npos ? path : path.substr(slash + 1);
-    if (place.name == "." || place.name == "..")
-      return Error(Code::invalid, target + " does not exist");
-    const std::string parent = slash == std::string::npos ? "."
-                               : slash == 0               ? "/"
-                                                          : path.substr(0, slash);
-    THAW_CHECK(make_directories(parent));
-    char* real = ::realpath(parent.c_str(), nullptr);
-    if (real == nullptr) return errno_error(errno, "resolve " + parent);
-    place.parent = real;
-    std::free(real);
-    place.path = place.parent == "/" ? "/" + place.name : place.parent + "/" + place.name;
+    auto located = locate_new(target, place);
+    if (!located) {
+      remove_made_parents(place);
+      return std::move(located).error();
+    }
     return place;
   }
   const size_t slash = place.path.rfind('/');
@@ -282,7 +325,7 @@ class Writable {
 };
 
 Result<> replace_children(const Context& context, Stage& stage, const std::string& name,
-                          const TargetPlace& target) {
+                          const TargetPlace& target, bool& applied) {
   const Writable writable(target.path);
   THAW_ASSIGN(const UniqueFd old_root, open_path(target.path, O_RDONLY | O_DIRECTORY));
   THAW_ASSIGN(const UniqueFd new_root, open_at(stage.fd(), name, O_RDONLY | O_DIRECTORY));
@@ -292,6 +335,7 @@ Result<> replace_children(const Context& context, Stage& stage, const std::strin
   THAW_ASSIGN(std::vector<std::string> old_names, names_in(old_root.get(), target.path));
   THAW_ASSIGN(std::vector<std::string> new_names, names_in(new_root.get(), "the stage"));
   std::sort(new_names.begin(), new_names.end());
+  applied = true;
   for (const std::string& each : new_names) {
     THAW_CHECK(
         replace_child(context, old_root.get(), new_root.get(), old_children.get(), each, true));
@@ -308,7 +352,7 @@ Result<> replace_children(const Context& context, Stage& stage, const std::strin
 }  // namespace
 
 Result<Placement> take_place(const Context& context, Stage& stage, const std::string& name,
-                             const TargetPlace& target) {
+                             const TargetPlace& target, bool& applied) {
   THAW_CHECK(context.alive());
   if (!target.is_mount_point) {
     THAW_ASSIGN(const UniqueFd parent, open_path(target.parent, O_RDONLY | O_DIRECTORY));
@@ -334,9 +378,10 @@ Result<Placement> take_place(const Context& context, Stage& stage, const std::st
     if (!target.exists || !cannot_swap(errno))
       return errno_error(errno, "move into " + target.path);
   }
+  THAW_ASSIGN(const UniqueFd lock, lock_target(context, target.path));
   // From here to the end the target is between the two trees, so nothing stops it any more but an
   // error.
-  THAW_CHECK(replace_children(Context(), stage, name, target));
+  THAW_CHECK(replace_children(Context(), stage, name, target, applied));
   return Placement::child_by_child;
 }
 

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "base/context.h"
 #include "base/fd.h"
@@ -9,8 +11,10 @@
 
 namespace thaw {
 
-// Staging folders are called so, followed by 32 hexadecimal digits. A save leaves them out.
-inline constexpr const char* kStagePrefix = ".thaw-stage-";
+// Staging folders are called so, followed by 32 lower-case hexadecimal digits. A save leaves them
+// out.
+inline constexpr std::string_view kStagePrefix = ".thaw-stage-";
+bool is_stage_name(std::string_view name);
 
 // Removes `name` below `folder` with all that is in it; does not follow links, and does not leave
 // the filesystem it is on. What is not there is no error.
@@ -49,15 +53,19 @@ struct TargetPlace {
   std::string name;
   bool exists = false;
   bool is_mount_point = false;
+  std::vector<std::string> made{};  // parents that were missing: the topmost first
 };
-// Refuses what is no directory.
+// Makes the parents that are missing. Refuses what is no directory.
 Result<TargetPlace> locate_target(const std::string& target);
+// After a failure: removes those parents again that are empty.
+void remove_made_parents(const TargetPlace& place);
 
 // Puts the folder `name` of the stage in the target's place: in one step where the filesystem can,
 // else child by child. What was there before is then in the stage, or gone. Attributes of the
 // target itself are those of the new folder only after a swap: Placement::child_by_child leaves
-// them to the caller.
+// them to the caller. `applied` is set when the first child moves: an error after that leaves some
+// children old and some new.
 Result<Placement> take_place(const Context& context, Stage& stage, const std::string& name,
-                             const TargetPlace& target);
+                             const TargetPlace& target, bool& applied);
 
 }  // namespace thaw

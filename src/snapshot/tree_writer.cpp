@@ -104,8 +104,17 @@ Result<> TreeWriter::make_folder(uint32_t node) {
   return {};
 }
 
-std::string TreeWriter::name_of(uint32_t number) const {
-  return naming_ == Naming::flat ? std::to_string(number) : manifest_.tree.path(number);
+// For messages, and with Naming::tree for paths.
+std::string TreeWriter::name_of(uint32_t number) const { return manifest_.tree.path(number); }
+
+// A message names the file that is wanted, whatever it is called in a stage.
+Result<UniqueFd> TreeWriter::open_for(uint32_t number, const Place& place, int flags,
+                                      mode_t mode) const {
+  while (true) {
+    const int fd = ::openat(place.folder, place.name.c_str(), flags | O_NOFOLLOW | O_CLOEXEC, mode);
+    if (fd >= 0) return UniqueFd(fd);
+    if (errno != EINTR) return errno_error(errno, "create " + name_of(number));
+  }
 }
 
 void TreeWriter::count_written(uint64_t bytes) {
@@ -203,7 +212,7 @@ Result<> TreeWriter::finish_parts(Cursor& cursor, uint32_t content) {
   for (uint32_t k = node_begin_[content]; k < node_begin_[content + 1]; ++k) {
     const uint32_t node = nodes_of_content_[k];
     THAW_ASSIGN(const Place place, cursor.place_of(node));
-    THAW_ASSIGN(const UniqueFd fd, open_at(place.folder, place.name, O_WRONLY | O_NOFOLLOW));
+    THAW_ASSIGN(const UniqueFd fd, open_for(node, place, O_WRONLY));
     const auto size = static_cast<off_t>(manifest_.tree.contents[content].size_bytes);
     if (::ftruncate(fd.get(), size) != 0) return errno_error(errno, "extend " + name_of(node));
     THAW_CHECK(finish_file(node, fd.get(), false));
@@ -216,24 +225,21 @@ Result<> TreeWriter::write_small(Cursor& cursor, uint32_t number, Bytes bytes) {
   const Node& node = manifest_.tree.nodes[number];
   THAW_ASSIGN(const Place place, cursor.place_of(number));
   const uint32_t permissions = node.mode & 07777U;
-  auto fd = open_at(place.folder, place.name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW,
-                    permissions & 0777);
-  if (!fd) return std::move(fd).error().within(name_of(number));
-  const auto written = write_all(fd->get(), bytes, place.name);
+  THAW_ASSIGN(const UniqueFd fd,
+              open_for(number, place, O_WRONLY | O_CREAT | O_EXCL, permissions & 0777));
+  // The whole path is only made where it is to be said.
+  const auto written = write_all(fd.get(), bytes, std::string(manifest_.tree.name(node)));
   if (!written) return Error(written.error()).within(name_of(number));
   const bool mode_is_set = (permissions & (umask_ | 07000U)) == 0;
-  return finish_file(number, fd->get(), mode_is_set);
+  return finish_file(number, fd.get(), mode_is_set);
 }
 
 // One run of a file that several chunks make up; whichever comes first creates it.
 Result<> TreeWriter::write_part(Cursor& cursor, uint32_t number, const Extent& extent,
                                 Bytes bytes) {
   THAW_ASSIGN(const Place place, cursor.place_of(number));
-  const std::string name = name_of(number);
-  THAW_ASSIGN(
-      const UniqueFd fd,
-      open_at(place.folder, place.name, O_WRONLY | O_CREAT | O_NOFOLLOW, 0600).within(name));
-  THAW_CHECK(pwrite_all(fd.get(), bytes, extent.file_offset, name));
+  THAW_ASSIGN(const UniqueFd fd, open_for(number, place, O_WRONLY | O_CREAT, 0600));
+  THAW_CHECK(pwrite_all(fd.get(), bytes, extent.file_offset, name_of(number)));
   if (options_.progress != nullptr) options_.progress->bytes_done += bytes.size();
   return {};
 }
@@ -278,13 +284,10 @@ Result<> TreeWriter::make_empty_and_special(const Context& context,
 // A file that is nothing but a hole.
 Result<> TreeWriter::make_hole(Cursor& cursor, uint32_t number) {
   THAW_ASSIGN(const Place place, cursor.place_of(number));
-  const std::string name = name_of(number);
-  THAW_ASSIGN(const UniqueFd fd,
-              open_at(place.folder, place.name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600)
-                  .within(name));
+  THAW_ASSIGN(const UniqueFd fd, open_for(number, place, O_WRONLY | O_CREAT | O_EXCL, 0600));
   const Tree& tree = manifest_.tree;
   const auto size = static_cast<off_t>(tree.contents[tree.nodes[number].payload].size_bytes);
-  if (::ftruncate(fd.get(), size) != 0) return errno_error(errno, "extend " + name);
+  if (::ftruncate(fd.get(), size) != 0) return errno_error(errno, "extend " + name_of(number));
   return finish_file(number, fd.get(), false);
 }
 

@@ -61,6 +61,7 @@ class TreeWriter {
     FileStat stat;
   };
   const std::vector<Written>& stats() const { return stats_; }
+  std::vector<Written> take_stats() { return std::move(stats_); }
 
  private:
   struct PendingFile {
@@ -97,6 +98,7 @@ class TreeWriter {
   Result<> finish_file(uint32_t node, int fd, bool mode_is_set);
   Result<> finish_folders(const Context& context, const std::vector<uint8_t>& nodes);
   std::string name_of(uint32_t node) const;
+  Result<UniqueFd> open_for(uint32_t node, const Place& place, int flags, mode_t mode = 0) const;
   void record(uint32_t node, const struct stat& status);
   Result<> record_linked_anew(const std::vector<uint8_t>& linked);
   void count_written(uint64_t bytes);

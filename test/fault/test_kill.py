@@ -170,7 +170,9 @@ def test_restore_in_place(thaw, work, steps, mode):
         shutil.rmtree(place)
         copy(one, place)
         killed = steps(number, "restore", "k", place, "--mode", mode)
-        # Every file is whole: an old one or a new one.
+        # Every name that both have is there at each moment, and every file is whole: an old one or a new one.
+        for name in set(os.listdir(one)) & set(os.listdir(two)):
+            assert os.path.lexists(f"{place}/{name}"), (number, name)
         for name in ("same", "edited"):
             if os.path.isfile(f"{place}/{name}"):
                 assert open(f"{place}/{name}", "rb").read() in [
@@ -201,9 +203,26 @@ def test_stages_are_never_saved(thaw, work):
     tree = small_tree(f"{work}/tree", files=3)
     first = thaw.save("k", tree)
     time = os.stat(tree).st_mtime_ns
-    write(f"{tree}/.thaw-stage-{'0' * 31}1/tree/half", b"half a file")
+    stage = f"{tree}/.thaw-stage-{'0' * 31}1"
+    write(f"{stage}/tree/half", b"half a file")
     os.utime(tree, ns=(time, time))
-    assert thaw.save("k", tree)["snapshot"] == first["snapshot"]
+    answer = thaw.save("k", tree)
+    assert answer["snapshot"] == first["snapshot"] and answer["skipped"] == [stage], answer
+    assert stage.encode() in thaw.ok("save", "k", tree, json=False).out
+
+
+def test_what_is_only_named_like_a_stage_is_saved(thaw, work):
+    tree = f"{work}/tree"
+    for name in ("notes", "", "0" * 31, "0" * 33, "A" * 32, "g" * 32):
+        write(f"{tree}/.thaw-stage-{name}/inside", b"mine")
+        write(f"{tree}/sub/.thaw-stage-{name}", b"mine")
+    write(f"{tree}/sub/.thaw-stage-{'0' * 32}", b"a file")
+    assert thaw.save("k", tree)["skipped"] == []
+    for mode in ("replace", "sync", "merge"):
+        thaw.restore("k", f"{work}/{mode}", "--mode", mode)
+        os.unlink(f"{work}/{mode}/.thaw-stage-notes/inside")
+        thaw.restore("k", f"{work}/{mode}", "--mode", mode)
+        assert_same(tree, f"{work}/{mode}")
 
 
 def test_restore_child_by_child(thaw, work, steps, as_root):

@@ -2,6 +2,7 @@
 // threads; kills the process just before the INTERPOSE_KILL_AT-th (1 is the first). Without that, writes
 // the number of calls to INTERPOSE_COUNT_FILE at exit. Names of the calls go to INTERPOSE_TRACE_FILE.
 // INTERPOSE_SLOW_UNLINK_US: unlinkat takes so much longer, as on a busy disk.
+// INTERPOSE_FAIL_RENAME: the first INTERPOSE_FAIL_RENAME_TIMES renames to this name answer ENOSPC.
 // INTERPOSE_LOSE_LINK: linkat to a path that holds this text takes effect once and answers EIO.
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -21,6 +22,7 @@
 
 static atomic_long g_calls;
 static atomic_int g_lost;
+static atomic_int g_failed_renames;
 static int g_trace = -1;
 static pid_t g_process;
 static long g_kill_at;
@@ -105,6 +107,23 @@ int unlinkat(int folder, const char* path, int flags) {
   return REAL(unlinkat)(folder, path, flags);
 }
 
+static int rename_fails(const char* to) {
+  const char* name = getenv("INTERPOSE_FAIL_RENAME");
+  const char* times = getenv("INTERPOSE_FAIL_RENAME_TIMES");
+  if (name == NULL || times == NULL || strcmp(name, to) != 0) return 0;
+  if (atomic_fetch_add(&g_failed_renames, 1) >= atoi(times)) return 0;
+  errno = ENOSPC;
+  return 1;
+}
+int renameat(int a, const char* from, int b, const char* to) {
+  step("renameat");
+  return rename_fails(to) ? -1 : REAL(renameat)(a, from, b, to);
+}
+int renameat2(int a, const char* from, int b, const char* to, unsigned flags) {
+  step("renameat2");
+  return rename_fails(to) ? -1 : REAL(renameat2)(a, from, b, to, flags);
+}
+
 #define PASS(name, parameters, arguments) \
   int name parameters {                   \
     step(#name);                          \
@@ -116,8 +135,6 @@ PASS(mkdir, (const char* path, mode_t mode), (path, mode))
 PASS(mkdirat, (int folder, const char* path, mode_t mode), (folder, path, mode))
 PASS(mknodat, (int folder, const char* path, mode_t mode, dev_t device), (folder, path, mode, device))
 PASS(rename, (const char* from, const char* to), (from, to))
-PASS(renameat, (int a, const char* from, int b, const char* to), (a, from, b, to))
-PASS(renameat2, (int a, const char* from, int b, const char* to, unsigned flags), (a, from, b, to, flags))
 PASS(symlinkat, (const char* target, int folder, const char* path), (target, folder, path))
 PASS(unlink, (const char* path), (path))
 PASS(fchmod, (int fd, mode_t mode), (fd, mode))
