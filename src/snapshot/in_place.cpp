@@ -333,13 +333,13 @@ class InPlace {
                 request_.xattrs ? xattrs_wanted(each.node) : xattrs_on_disk(j));
     }
     if (placing_) {
-      for (const auto& each : placing_->placed()) {
-        const XattrSet* xattrs = request_.xattrs ? xattrs_wanted(each.node) : nullptr;
+      for (const auto& [node, stat] : placing_->placed()) {
+        const XattrSet* xattrs = request_.xattrs ? xattrs_wanted(node) : nullptr;
         // Which of its attributes took is not known: it is read again.
         if (xattrs != nullptr && totals_.written.attributes_skipped != 0) continue;
-        if (!is_still(each)) continue;
+        if (!is_still({node, stat})) continue;
         changed = true;
-        cache.add(each.stat, digest_of_node(each.node), xattrs);
+        cache.add(stat, digest_of_node(node), xattrs);
       }
     }
     if (!changed && cache.size() == cache_.size()) return;

@@ -191,20 +191,21 @@ Result<> Placing::take_turns(const Context& context, uint32_t node, const Parent
   return moved;
 }
 
-// Remembers how a file looks now, if it is the one that was staged.
+// Remembers how a file looks now, if it is the one that was staged. Each further name leaves it
+// another ctime.
 void Placing::note(uint32_t node, int folder, const std::string& name) {
-  const Node& wanted = tree_.nodes[node];
-  if (!wanted.is_file() || wanted.is_link()) return;
+  if (!tree_.nodes[node].is_file()) return;
+  const uint32_t first = tree_.nodes[node].is_link() ? tree_.nodes[node].link_to : node;
   const auto staged =
-      std::lower_bound(staged_.begin(), staged_.end(), node,
+      std::lower_bound(staged_.begin(), staged_.end(), first,
                        [](const TreeWriter::Written& each, uint32_t i) { return each.node < i; });
-  if (staged == staged_.end() || staged->node != node) return;
+  if (staged == staged_.end() || staged->node != first) return;
   struct stat status {};
   if (::fstatat(folder, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) return;
   const FileStat now = file_stat_of(status);
   FileStat before = staged->stat;
-  before.ctime_ns = now.ctime_ns;  // links and renames leave another one
-  if (now.same_version(before)) placed_.push_back({node, now});
+  before.ctime_ns = now.ctime_ns;
+  if (now.same_version(before)) placed_[first] = now;
 }
 
 }  // namespace thaw

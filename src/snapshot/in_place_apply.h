@@ -1,6 +1,7 @@
 // The part of merge and sync that changes names; for in_place.cpp.
 #pragma once
 
+#include <map>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -32,8 +33,8 @@ class Placing {
   // another type is in the stage then. Answers how many links it made.
   Result<uint64_t> put(const Context& context);
 
-  // Regular files that are in place, as they were right after that.
-  const std::vector<TreeWriter::Written>& placed() const { return placed_; }
+  // By node: regular files that are in place, as they were right after that.
+  const std::map<uint32_t, FileStat>& placed() const { return placed_; }
   // What could not be done because somebody changes the target meanwhile: paths.
   const std::vector<std::string>& changed() const { return changed_; }
 
@@ -55,7 +56,7 @@ class Placing {
   std::vector<TreeWriter::Written> staged_;            // by node
   std::unordered_map<uint32_t, uint32_t> in_the_way_;  // node -> what is there, of the scan
   std::vector<uint8_t> missing_;                       // per node: it is not in the stage
-  std::vector<TreeWriter::Written> placed_;
+  std::map<uint32_t, FileStat> placed_;
   std::vector<std::string> changed_;
 };
 

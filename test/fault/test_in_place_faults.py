@@ -54,7 +54,7 @@ def test_a_file_written_while_sync_fetches(thaw, work, mode):
 
 def test_two_syncs_of_one_target(thaw, work):
     """One after the other: what they remember is true, and the target is one of the two trees."""
-    count, trees = 120, []
+    count, trees = 400, []
     for g in range(2):
         tree = f"{work}/tree{g}"
         for i in range(count):

@@ -266,8 +266,8 @@ def test_store_inside_the_source_is_skipped(thaw, work):
     write(f"{tree}/more", b"more")
     answer = thaw.save("k", tree, "--store", store)
     assert answer["skipped"] == [store], answer
-    answer = thaw.ok("save", "k", tree, "--store", store, "-v", json=False)
-    assert store.encode() in answer.err, answer
+    answer = thaw.ok("save", "k", tree, "--store", store, json=False)
+    assert store.encode() in answer.out, answer
     assert b"unchanged" in answer.out
     thaw.restore("k", f"{work}/out", "--store", store)
     assert not os.path.exists(f"{work}/out/d0/.thaw store")
