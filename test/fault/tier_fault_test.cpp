@@ -72,7 +72,8 @@ TEST(TierFault, ADeadTierIsSteppedOver) {
   read_all(stack, text);
   EXPECT_EQ(stack.meter.failures, 3U) << "then the breaker is open";
   EXPECT_EQ(stack.meter.stepped_over, 47U);
-  EXPECT_EQ(stack.fast_faults.calls(Verb::get), 3U);
+  // Each thread that fills asks for the marker, too.
+  EXPECT_LE(stack.fast_faults.calls(Verb::get), 3U + test::small_blocks().fill_threads);
   EXPECT_EQ(stack.fetches(), 50U) << "each block once";
 }
 
