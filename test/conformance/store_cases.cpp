@@ -11,6 +11,7 @@
 #include "object/disk_tier.h"
 #include "object/memory.h"
 #include "object/retrying.h"
+#include "support/passing_store.h"
 
 namespace thaw::test {
 namespace {
@@ -60,41 +61,23 @@ OpenedStore with_transient_faults(OpenedStore opened) {
 
 // Asks for the version of each object before it gets it, as a reader of objects that may change
 // does: so a tier below it keeps all of them.
-class PinningStore final : public ObjectStore {
+class PinningStore final : public PassingStore {
  public:
-  explicit PinningStore(std::unique_ptr<ObjectStore> store) : store_(std::move(store)) {}
+  using PassingStore::PassingStore;
 
   Result<Fetched> get(const Context& context, const ObjectKey& key, ByteRange range,
                       const Wanted& wanted) override {
-    if (wanted.version) return store_->get(context, key, range, wanted);
+    if (wanted.version) return inner().get(context, key, range, wanted);
     while (true) {
-      THAW_ASSIGN(const auto info, store_->find(context, key));
+      THAW_ASSIGN(const auto info, inner().find(context, key));
       if (!info) return Error(Code::not_found, "no such object").within("get " + key.text());
-      auto got = store_->get(context, key, range,
+      auto got = inner().get(context, key, range,
                              {wanted.freshness, ObjectVersion{info->etag, info->size_bytes}});
       // It changed in between.
       if (!got && got.error().code() == Code::not_found) continue;
       return got;
     }
   }
-  Result<PutOutcome> put(const Context& context, const ObjectKey& key, Buffer bytes,
-                         PutMode mode) override {
-    return store_->put(context, key, std::move(bytes), mode);
-  }
-  Result<std::optional<ObjectInfo>> find(const Context& context, const ObjectKey& key) override {
-    return store_->find(context, key);
-  }
-  Result<ListPage> list(const Context& context, std::string_view prefix,
-                        ListOptions options) override {
-    return store_->list(context, prefix, std::move(options));
-  }
-  Result<> remove(const Context& context, std::span<const ObjectKey> keys) override {
-    return store_->remove(context, keys);
-  }
-  std::string describe() const override { return "pinning over " + store_->describe(); }
-
- private:
-  const std::unique_ptr<ObjectStore> store_;
 };
 
 OpenedStore with_tier(OpenedStore opened, std::unique_ptr<ObjectStore> fast,
