@@ -9,8 +9,9 @@ import threading
 import pytest
 
 import mounts
+import trees
 from driver import Thaw, binary, was_killed
-from trees import data_map, remove, words, write
+from trees import data_map, remove, write
 
 MIB = 1 << 20
 NOBODY = 65534
@@ -31,7 +32,7 @@ def image(rng, windows=5, odd=4097):
     out = bytearray(windows * 2 * MIB + odd)
     for window in range(0, windows, 2):
         at = window * 2 * MIB
-        out[at:at + MIB] = words(rng, MIB)
+        out[at:at + MIB] = trees.words(rng, MIB)
         out[at + MIB:at + MIB + 300_000] = rng.randbytes(300_000)
     out[-odd:] = rng.randbytes(odd)
     return out
@@ -51,14 +52,15 @@ class Frozen:
         self.tree = f"{root}/tree"
         rng = random.Random(11)
         for i in range(20):
-            write(f"{self.tree}/d/small{i}", words(rng, rng.randrange(1, 6000)))
+            write(f"{self.tree}/d/small{i}", trees.words(rng, rng.randrange(1, 6000)))
         write(f"{self.tree}/d/nested/deep/file", b"deep")
         write(f"{self.tree}/copy", open(f"{self.tree}/d/small3", "rb").read())
         write(f"{self.tree}/empty", b"")
         write(f"{self.tree}/one", b"1")
         write(f"{self.tree}/leaf", rng.randbytes(MIB))
-        write(f"{self.tree}/large", words(rng, 5 * MIB) + rng.randbytes(3 * MIB + 77), 0o640, 1_600_000_000_123_456_789)
-        sparse(f"{self.tree}/sparse", 40 * MIB + 5, [(3 * MIB, b"x" * 5000), (20 * MIB - 3, words(rng, 700_000))])
+        write(f"{self.tree}/large", trees.words(rng, 5 * MIB) + rng.randbytes(3 * MIB + 77),
+              0o640, 1_600_000_000_123_456_789)
+        sparse(f"{self.tree}/sparse", 40 * MIB + 5, [(3 * MIB, b"x" * 5000), (20 * MIB - 3, trees.words(rng, 700_000))])
         sparse(f"{self.tree}/hole", 5 * MIB, [])
         write(f"{self.tree}/vm.img", bytes(image(rng)))
         for name in ODD_NAMES:

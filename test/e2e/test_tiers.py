@@ -14,7 +14,7 @@ import pytest
 import mounts
 from driver import Thaw, was_killed
 from tiers import Stats, blocks, bytes_of, disk, with_tiers
-from trees import assert_same, remove, small_tree, words, write
+from trees import assert_same, remove, small_tree, write
 
 MIB = 1 << 20
 NOBODY = 65534
