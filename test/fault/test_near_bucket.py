@@ -3,6 +3,7 @@ cannot help is asked no more. Requests are counted in the proxy before the tier;
 
 import os
 import random
+import shutil
 import signal
 
 import pytest
@@ -15,7 +16,8 @@ from tiers import Stats, bucket, disk, with_tiers
 from trees import assert_same, small_tree, write
 
 MIB = 1 << 20
-BLOCK = 128 << 10
+BLOCK = 256 << 10
+BLOCKS = 56  # of the tree below, at least
 # Reads under way when the breaker opens, those it takes to open it, fills that wait, a hedge or two, a probe.
 MOST_REQUESTS = 40
 
@@ -29,6 +31,15 @@ def content():
 def tree(work, content):
     write(f"{work}/tree/large", content)
     return small_tree(f"{work}/tree", files=10)
+
+
+def in_time(command):
+    """Its answer. A tier that takes more than a second for a block is stepped over, as a busy machine makes it."""
+    for _ in range(10):
+        answer = command()
+        if not any(each["failures"] for each in Stats(answer).tiers):
+            return answer
+    raise AssertionError(f"always late: {answer}")
 
 
 class Near:
@@ -87,17 +98,17 @@ def test_warm(near, s3, tree, content, work):
         cold = read(near, *words)
         assert cold.out == content
         stats = Stats(cold)
-        assert stats.tier["misses"] > 100 and stats.tier["failed"] == stats.tier["failures"] == 0
-        assert stats.tier["misses"] == stats.tier["fills"] + stats.tier["dropped"]
-        assert stats.tier["fills"] == len(list(near.blocks())) > 0
-        assert packs(store, "GET")
+        assert stats.tier["misses"] >= BLOCKS and packs(store, "GET")
+        # What is being put when the command ends is counted as dropped, and may arrive.
+        assert 0 < stats.tier["fills"] <= len(list(near.blocks())) <= stats.tier["misses"]
         warm_up(near, *words)
-        store.forget()
-        answer = read(near, *words)
+        answer = in_time(lambda: (store.forget(), read(near, *words))[1])
         assert answer.out == content
-        s3.restore("k", f"{work}/again", *words)
-        s3.ok("extract", "k", "large", f"{work}/file", *words)
-        assert packs(store, "GET") == [] and len(store.log()) <= 3 * 3
+        assert packs(store, "GET") == [] and len(store.log()) <= 3
+        in_time(lambda: (store.forget(), s3.restore("k", f"{work}/again", *words))[1])
+        assert packs(store, "GET") == []
+        in_time(lambda: (store.forget(), s3.ok("extract", "k", "large", f"{work}/file", *words))[1])
+        assert packs(store, "GET") == []
     assert_same(tree, f"{work}/again")
     assert open(f"{work}/file", "rb").read() == content
     stats = Stats(answer)
@@ -113,9 +124,14 @@ def test_below_a_disk(near, s3, content, work):
         warm_up(near, *words)
         store.forget()
         near.proxy.forget()
-        assert read(near, *words).out == content
+        assert in_time(lambda: read(near, *words)).out == content
         assert near.proxy.log() == [] and packs(store, "GET") == []
-        assert read(near, *other).out == content
+
+        def elsewhere():
+            shutil.rmtree(f"{work}/other", ignore_errors=True)
+            store.forget()
+            return read(near, *other)
+        assert in_time(elsewhere).out == content
         assert near.proxy.log("GET", "/blocks/") and packs(store, "GET") == []
         with near.proxy.closed():
             assert read(near, *words).out == content
@@ -126,9 +142,12 @@ def test_raw_objects(near, s3, content):
     s3.client.put(f"{s3.prefix}/t/raw", content)
     words = ["read", "--object", "t/raw", *near.words()]
     with s3.through() as store:
-        assert s3.ok(*words, json=False).out == content
-        store.forget()
-        assert s3.ok(*words, json=False).out == content
+        for _ in range(30):
+            store.forget()
+            answer = s3.ok(*words, json=False)
+            assert answer.out == content
+            if not Stats(answer).tier["misses"]:
+                break
         assert [each.method for each in store.log()] == ["HEAD"]
         s3.client.put(f"{s3.prefix}/t/raw", content[::-1])
         assert s3.ok(*words, json=False).out == content[::-1]
@@ -248,14 +267,14 @@ def test_it_takes_no_writes(near, tree, content, work, fault):
     near.steps = [on("PUT", "", fault, **ALWAYS)]
     words = near.words()
     for stats, _ in assert_all_right(near, tree, content, work, words):
-        assert stats["fills"] == 0 and stats["failed"] + stats["dropped"] == stats["misses"] > 100, stats
+        assert stats["fills"] == 0 and stats["failed"] + stats["dropped"] == stats["misses"] >= BLOCKS, stats
     assert list(near.blocks()) == []
     near.steps = []
     warm_up(near, *words)
     # What is there is read all the same.
     near.steps = [on("PUT", "", fault, **ALWAYS)]
-    stats = Stats(read(near, *words)).tier
-    assert (stats["misses"], stats["hits"] > 100) == (0, True)
+    stats = Stats(in_time(lambda: read(near, *words))).tier
+    assert stats["misses"] == 0 and stats["hits"] >= BLOCKS
 
 
 def test_puts_that_are_refused_end(near, content):
