@@ -20,7 +20,7 @@ namespace {
 
 // The longest of the requests that come after so many: an eighth, a quarter, half, all.
 uint64_t longest_after(size_t requests) {
-  constexpr size_t kAtOnce = 8;  // as TransferLimits::first_fetches across a network
+  constexpr size_t kAtOnce = 16;  // as TransferLimits::first_fetches across a network
   return kFetchBytes >> (3 - std::min<size_t>(requests / kAtOnce, 3));
 }
 

@@ -175,13 +175,14 @@ Result<bool> IngestWorker::unchanged(const OpenFile& file, const std::string& na
 }
 
 // What is to be known of the file besides its bytes, now that these were read.
-Result<FileRead> IngestWorker::finish_reading(uint32_t node, const OpenFile& file) {
+Result<FileRead> IngestWorker::finish_reading(uint32_t node, const OpenFile& file,
+                                              const std::string& name) {
   FileRead read;
   read.node = node;
   read.stat = file.stat;
   read.mode = file.status.st_mode;
   read.owner = {file.status.st_uid, file.status.st_gid};
-  THAW_ASSIGN(read.xattrs, read_xattrs(file.fd.get(), name_of(node)));
+  THAW_ASSIGN(read.xattrs, read_xattrs(file.fd.get(), name));
   read.stable = file.lease && ctime_is_past(file.stat.ctime_ns) && file.lease->unbroken();
   return read;
 }
@@ -284,12 +285,14 @@ Result<IngestWorker::Reading> IngestWorker::try_small(uint32_t node) {
   const size_t offset = bundle_.size();
   // One byte more than it should have, to see it grow.
   bundle_.resize(offset + file.stat.size_bytes + 1);
+  // The whole path is only made where it is to be said.
+  const std::string name(ingest_.scan_.tree.name(node));
   auto read = [&]() -> Result<Reading> {
     THAW_ASSIGN(const size_t n,
-                pread_up_to(file.fd.get(), bundle_.span().subspan(offset), 0, name_of(node)));
-    THAW_ASSIGN(const bool same, unchanged(file, name_of(node)));
+                pread_up_to(file.fd.get(), bundle_.span().subspan(offset), 0, name));
+    THAW_ASSIGN(const bool same, unchanged(file, name));
     if (n != file.stat.size_bytes || !same) return Reading::changed;
-    THAW_ASSIGN(FileRead done, finish_reading(node, file));
+    THAW_ASSIGN(FileRead done, finish_reading(node, file, name));
     done.offset = offset;
     pending_.push_back(std::move(done));
     pending_bytes_ += n;
@@ -297,6 +300,7 @@ Result<IngestWorker::Reading> IngestWorker::try_small(uint32_t node) {
   }();
   // What did not count takes no room.
   bundle_.resize(offset + (read && *read == Reading::done ? file.stat.size_bytes : 0));
+  if (!read) return std::move(read).error().within(name_of(node));
   return read;
 }
 

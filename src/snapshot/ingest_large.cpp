@@ -171,7 +171,7 @@ Result<bool> IngestWorker::complete(LargeFile& file) {
   THAW_ASSIGN(const bool same, unchanged(open, name_of(file.node)));
   if (!same) return false;
   const Content content{file_digest(open.stat.size_bytes, file.spans), open.stat.size_bytes};
-  THAW_ASSIGN(FileRead read, finish_reading(file.node, open));
+  THAW_ASSIGN(FileRead read, finish_reading(file.node, open, name_of(file.node)));
   const auto claim = ingest_.layout_.claim_content(content);
   accept(std::move(read), claim.content);
   if (claim.lay_down) {

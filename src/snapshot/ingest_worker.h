@@ -106,7 +106,7 @@ class IngestWorker {
   Result<bool> complete(LargeFile& file);
   static void yield_lease(LargeFile& file);
   Result<uint32_t> lay_whole_chunk(FrameEncoder& encoder, Bytes content, const Digest& digest);
-  Result<FileRead> finish_reading(uint32_t node, const OpenFile& file);
+  Result<FileRead> finish_reading(uint32_t node, const OpenFile& file, const std::string& name);
   void accept(FileRead file, uint32_t number);
   Result<bool> unchanged(const OpenFile& file, const std::string& name);
   std::string name_of(uint32_t node) const;
