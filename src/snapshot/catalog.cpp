@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "base/log.h"
+#include "base/task_group.h"
 #include "format/limits.h"
 
 namespace thaw {
@@ -143,22 +144,53 @@ Result<std::optional<Entry>> find_entry(const Context& context, ObjectStore& sto
 
 namespace {
 
+// A piece of a manifest is at least this long, and there are at most so many.
+constexpr uint64_t kPieceBytes = limits::kMiB;
+constexpr uint64_t kPieces = 8;
+
+// The first `size_bytes` of an object, or fewer where it ends before. Long ones come in pieces at
+// the same time: everything waits for a manifest, and one connection does not fill a link.
+Result<Buffer> get_front(const Context& context, ObjectStore& store, const ObjectKey& object,
+                         uint64_t size_bytes, Freshness freshness) {
+  const uint64_t count = std::clamp<uint64_t>(size_bytes / kPieceBytes, 1, kPieces);
+  const uint64_t piece_bytes = (size_bytes + count - 1) / count;
+  std::vector<Buffer> pieces(count);
+  THAW_CHECK(parallel_for(
+      context, kPieces, count, [&](const Context& inner, unsigned, size_t i) -> Result<> {
+        const uint64_t offset = i * piece_bytes;
+        const uint64_t length = std::min(piece_bytes, size_bytes - offset);
+        auto fetched = store.get(inner, object, ByteRange::of(offset, length), freshness);
+        // It ends before: there is nothing of this piece.
+        if (!fetched && i > 0 && fetched.error().code() == Code::invalid) return {};
+        if (!fetched) return std::move(fetched).error();
+        pieces[i] = std::move(fetched->bytes);
+        return {};
+      }));
+  if (count == 1) return std::move(pieces[0]);
+  ByteVector joined;
+  uint64_t bytes = 0;
+  for (const Buffer& piece : pieces) bytes += piece.size();
+  joined.reserve(bytes);
+  for (const Buffer& piece : pieces) joined.append(piece.view());
+  return Buffer(std::move(joined));
+}
+
 Result<Manifest> fetch_manifest(const Context& context, ObjectStore& store, const Entry& entry,
                                 Freshness freshness) {
   const auto& ref = std::get<ManifestRef>(entry.manifest);
   const ObjectKey object = manifest_object(ref.id);
   // No more than it should have: what a hostile server adds is never asked for.
-  auto fetched = store.get(context, object, ByteRange::of(0, ref.size_bytes), freshness);
+  auto fetched = get_front(context, store, object, ref.size_bytes, freshness);
   if (!fetched && fetched.error().code() == Code::not_found) {
     return Error(Code::corrupt, fmt::format("object {} is missing, and {}@{} needs it",
                                             object.text(), entry.key, entry.generation));
   }
   if (!fetched) return std::move(fetched).error();
-  if (fetched->bytes.size() != ref.size_bytes || sha256(fetched->bytes.view()) != ref.sha256) {
+  if (fetched->size() != ref.size_bytes || sha256(fetched->view()) != ref.sha256) {
     return Error(Code::corrupt,
                  "object " + object.text() + " does not match the digest in its entry");
   }
-  return decode_manifest(fetched->bytes.view()).within("object " + object.text());
+  return decode_manifest(fetched->view()).within("object " + object.text());
 }
 
 }  // namespace
