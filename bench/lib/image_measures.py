@@ -77,9 +77,9 @@ class Zstd:
         return self.archive.stat().st_size
 
 
-def extracting(plan, name, extract, image):
+def extracting(plan, name, extract, image, more=1.02):
     target = plan.bench.work / f"extracted by {name}"
-    return Case(name, run=lambda: extract(target), check=lambda _: tree.compare_sparse(image, target),
+    return Case(name, run=lambda: extract(target), check=lambda _: tree.compare_sparse(image, target, more),
                 after=lambda: wipe(target))
 
 
@@ -171,7 +171,8 @@ def measure_children(plan):
                Row(2, "peak memory: saving a child", max(peaks), limit=256 * MIB, aim=128 * MIB, unit="B"))
     samples = bench.interleaved(
         "children: extract",
-        extracting(plan, "last", lambda to: thaw.extract(f"vm@{CHILDREN + 1}", NAME, to), image),
+        # Pages here and there in a hole: what lies between them, if it is short, is stored as zeros.
+        extracting(plan, "last", lambda to: thaw.extract(f"vm@{CHILDREN + 1}", NAME, to), image, more=1.2),
         extracting(plan, "first", lambda to: thaw.extract("vm@1", NAME, to), first))
     last, alone = samples
     report.keep("children: extract", samples)

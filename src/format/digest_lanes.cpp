@@ -34,8 +34,8 @@ void choose_manager(IMB_MGR* manager, Width width) {
   }
 }
 
-// Leaves of 1 MiB on a processor with both, GB/s: two at a time give 3.1 however many there are; 16
-// lanes give 0.8 for 2 leaves, 1.6 for 4, 3.2 for 8 and 6.1 for 16. So a lane of the wide kind
+// Messages of 1 MiB on a processor with both, GB/s: two at a time give 3.1 however many there are;
+// 16 lanes give 0.8 for 2 leaves, 1.6 for 4, 3.2 for 8 and 6.1 for 16. So a lane of the wide kind
 // takes 3.75 times as long for the same bytes.
 Width best_width(std::span<const Bytes> parts) {
   uint64_t longest = 0;

@@ -12,7 +12,7 @@
 
 namespace thaw {
 
-// Images lie on a grid of windows (docs/decisions/0008): two leaves each, so that the digest of a
+// Images lie on a grid of windows (docs/decisions/0008): whole leaves, so that the digest of a
 // window comes from digests that the file's own needs anyway.
 inline constexpr uint64_t kWindowBytes = 2 * 1024 * 1024;
 // A window never refers to more chunks.
