@@ -72,7 +72,7 @@ std::function<Buffer(Buffer)> with_flipped_byte(size_t offset) {
   return [=](const Buffer& bytes) {
     ByteVector copy;
     copy.append(bytes.view());
-    copy.span()[offset] ^= 1;
+    if (!copy.empty()) copy.span()[std::min(offset, copy.size() - 1)] ^= 1;
     return Buffer(std::move(copy));
   };
 }

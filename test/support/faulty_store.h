@@ -63,7 +63,8 @@ class Faults {
   std::vector<GetChange> get_changes_;
 };
 
-// What to hand to change_get: the first `size_bytes`, or all with one bit of a byte inverted.
+// What to hand to change_get: the first `size_bytes`, or all with one bit of a byte
+// inverted (of the last one, where they end before).
 std::function<Buffer(Buffer)> truncated_to(size_t size_bytes);
 std::function<Buffer(Buffer)> with_flipped_byte(size_t offset);
 
