@@ -436,14 +436,25 @@ Result<> Saver::lay_anew(Ingest& ingest) {
     nodes.push_back(i);
   }
   const TreeIds before = entry_.ids;
+  std::vector<Node> were;
+  for (const uint32_t node : nodes) were.push_back(scan_.tree.nodes[node]);
+  auto changed = [&] {
+    std::string name = request_.path;
+    if (!ingest.vanished().empty()) name += "/" + scan_.tree.path(ingest.vanished().front());
+    for (size_t i = 0; i < nodes.size() && name == request_.path; ++i) {
+      const Node& now = scan_.tree.nodes[nodes[i]];
+      if (now.payload != were[i].payload || now.mtime_ns != were[i].mtime_ns)
+        name += "/" + scan_.tree.path(nodes[i]);
+    }
+    return Error(Code::busy, name + " changed while it was being saved");
+  };
   step("laying anew", 0, nodes.size());
   THAW_CHECK(ingest.run(context_, nodes));
   if (!ingest.vanished().empty() || layout_->contents().size() != scan_.tree.contents.size()) {
-    return Error(Code::busy, request_.path + " changed while it was being saved");
+    return changed();
   }
   finish_tree();
-  if (entry_.ids != before)
-    return Error(Code::busy, request_.path + " changed while it was being saved");
+  if (entry_.ids != before) return changed();
   return {};
 }
 
