@@ -437,6 +437,7 @@ Result<> Saver::lay_anew(Ingest& ingest) {
   }
   const TreeIds before = entry_.ids;
   std::vector<Node> were;
+  were.reserve(nodes.size());
   for (const uint32_t node : nodes) were.push_back(scan_.tree.nodes[node]);
   auto changed = [&] {
     std::string name = request_.path;
