@@ -131,16 +131,24 @@ void make_records(const Seeds& seeds) {
   entry.host = "runner-1";
   entry.tool = "thaw/0.1.0";
   Entry with_manifest = entry;
+  entry.packs = {{RandomId{}, 7}};
   with_manifest.manifest = Buffer(std::string("attached"));
   Lease lease;
   lease.holder = "host/1234";
   lease.ttl_s = 3600;
-  lease.bases = {sha256(as_bytes("a"))};
+  lease.since_ns = 5;
+  lease.manifests = {RandomId{}};
+  lease.packs = {RandomId{}, RandomId{}};
+  Condemned condemned;
+  condemned.holder = "host/1234";
+  condemned.packs = {RandomId{}};
+  condemned.manifests = {RandomId{}};
   const std::pair<const char*, Buffer> records[] = {
       {"entry", encode_generation(entry).value()},
       {"entry_with_manifest", encode_generation(with_manifest).value()},
       {"tombstone", encode_generation(Tombstone{"k", 3, -4}).value()},
       {"lease", encode_lease(lease).value()},
+      {"condemned", encode_condemned(condemned).value()},
       {"refusal", encode_refusal({"site/shop", 6, "shrunken", 12, 99}).value()},
   };
   for (const auto& [name, record] : records) {

@@ -28,7 +28,7 @@ bool same(const Entry& a, const Entry& b) {
          a.nonce == b.nonce && a.created_ns == b.created_ns && a.totals.files == b.totals.files &&
          a.totals.dirs == b.totals.dirs && a.totals.others == b.totals.others &&
          a.totals.bytes == b.totals.bytes && a.stored_bytes == b.stored_bytes &&
-         a.labels == b.labels && a.host == b.host && a.tool == b.tool;
+         a.labels == b.labels && a.packs == b.packs && a.host == b.host && a.tool == b.tool;
 }
 bool same(const Tombstone& a, const Tombstone& b) {
   return a.key == b.key && a.generation == b.generation && a.created_ns == b.created_ns;
@@ -38,10 +38,8 @@ bool same(const Generation& a, const Generation& b) {
   if (a.index() == 0) return same(std::get<Entry>(a), std::get<Entry>(b));
   return same(std::get<Tombstone>(a), std::get<Tombstone>(b));
 }
-bool same(const Lease& a, const Lease& b) {
-  return a.holder == b.holder && a.nonce == b.nonce && a.created_ns == b.created_ns &&
-         a.ttl_s == b.ttl_s && a.bases == b.bases;
-}
+bool same(const Lease& a, const Lease& b) { return a == b; }
+bool same(const Condemned& a, const Condemned& b) { return a == b; }
 bool same(const Refusal& a, const Refusal& b) {
   return a.key == b.key && a.newest == b.newest && a.reason == b.reason && a.bytes == b.bytes &&
          a.created_ns == b.created_ns;
@@ -66,6 +64,7 @@ void fuzz_object(const Buffer& object) {
   fuzz_one(object, decode_generation, encode_generation);
   fuzz_one(object, decode_lease, encode_lease);
   fuzz_one(object, decode_refusal, encode_refusal);
+  fuzz_one(object, decode_condemned, encode_condemned);
 }
 
 void fuzz_checksum(Bytes input) {
@@ -81,7 +80,7 @@ void fuzz_checksum(Bytes input) {
 void fuzz_json(Taker from) {
   const Bytes attachment = from.bytes(from.u16());
   const Bytes json = from.rest();
-  for (const std::string_view magic : {"thawen01", "thawle01", "thawre01"}) {
+  for (const std::string_view magic : {"thawen01", "thawle01", "thawre01", "thawco01"}) {
     ByteVector object;
     object.append(as_bytes(magic));
     append_le(object, static_cast<uint32_t>(json.size()));

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/random.h"
 #include "format/limits.h"
 #include "format/utf8.h"
 
@@ -13,6 +14,9 @@ namespace {
 
 constexpr std::string_view kRoot = "keys/";
 constexpr std::string_view kGenerations = "/@/";
+constexpr std::string_view kRefused = "/@refused/";
+constexpr std::string_view kUses = "used/";
+constexpr size_t kDigits = 16;  // of an inverted number
 
 const char* fault_of_segment(std::string_view segment) {
   if (segment.empty()) return "has an empty segment (a leading, trailing or double '/')";
@@ -91,24 +95,57 @@ std::string entry_name(const Key& key, uint64_t generation) {
 }
 
 std::string refusal_prefix(const Key& key, uint64_t newest) {
-  return fmt::format("{}{}/@refused/{}-", kRoot, key.text(), inverted(newest));
+  return fmt::format("{}{}{}{}-", kRoot, key.text(), kRefused, inverted(newest));
 }
 
-std::optional<EntryName> parse_entry_name(std::string_view object_name) {
+std::string last_use_name(const Key& key) { return fmt::format("{}{}/@", kUses, key.text()); }
+
+std::optional<Key> parse_last_use_name(std::string_view object_name) {
+  if (!object_name.starts_with(kUses) || !object_name.ends_with("/@")) return std::nullopt;
+  object_name.remove_prefix(kUses.size());
+  if (object_name.size() < 2) return std::nullopt;
+  object_name.remove_suffix(2);
+  auto key = Key::parse(std::string(object_name));
+  if (!key) return std::nullopt;
+  return *std::move(key);
+}
+
+namespace {
+
+// The number behind "keys/<key><mark>", in its canonical spelling: 16 lower-case digits.
+std::optional<EntryName> parse_numbered(std::string_view object_name, std::string_view mark,
+                                        size_t behind_digits) {
   if (!object_name.starts_with(kRoot)) return std::nullopt;
   object_name.remove_prefix(kRoot.size());
-  const size_t at = object_name.rfind(kGenerations);
+  const size_t at = object_name.rfind(mark);
   if (at == std::string_view::npos) return std::nullopt;
-  const std::string_view digits = object_name.substr(at + kGenerations.size());
+  std::string_view digits = object_name.substr(at + mark.size());
+  if (digits.size() != kDigits + behind_digits) return std::nullopt;
+  digits = digits.substr(0, kDigits);
   uint64_t number = 0;
   const auto [end, fault] =
       std::from_chars(digits.data(), digits.data() + digits.size(), number, 16);
   if (fault != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
   auto key = Key::parse(std::string(object_name.substr(0, at)));
   const uint64_t generation = UINT64_MAX - number;
-  // Only the canonical spelling: 16 lower-case digits.
-  if (!key || generation == 0 || digits != inverted(generation)) return std::nullopt;
+  if (!key || digits != inverted(generation)) return std::nullopt;
   return EntryName{*std::move(key), generation};
+}
+
+}  // namespace
+
+std::optional<EntryName> parse_entry_name(std::string_view object_name) {
+  auto name = parse_numbered(object_name, kGenerations, 0);
+  if (name && name->generation == 0) return std::nullopt;
+  return name;
+}
+
+std::optional<EntryName> parse_refusal_name(std::string_view object_name) {
+  constexpr size_t kIdDigits = 32;
+  const size_t dash = object_name.rfind('-');
+  if (dash == std::string_view::npos || !RandomId::parse(object_name.substr(dash + 1)))
+    return std::nullopt;
+  return parse_numbered(object_name, kRefused, 1 + kIdDigits);
 }
 
 }  // namespace thaw

@@ -46,5 +46,10 @@ struct EntryName {
 };
 // Empty when the name is no entry's.
 std::optional<EntryName> parse_entry_name(std::string_view object_name);
+// The same of a refusal's: the generation that was the newest then; 0 where there was none.
+std::optional<EntryName> parse_refusal_name(std::string_view object_name);
+// Of the object whose time says when the key was last used: "used/<key>/@".
+std::string last_use_name(const Key& key);
+std::optional<Key> parse_last_use_name(std::string_view object_name);
 
 }  // namespace thaw

@@ -29,6 +29,10 @@ inline constexpr uint32_t kXattrTables = 1U << 22;
 // Summed over nodes, so that hashing or writing a tree never costs far more than reading it.
 inline constexpr uint64_t kTreeXattrBytes = 1024 * kMiB;
 inline constexpr uint32_t kOwners = 1U << 16;
+// That an entry names: 13 KiB, and 4 GiB of frames as packs are written.
+inline constexpr size_t kEntryPacks = 256;
+// That one condemned record names, packs and manifests together.
+inline constexpr size_t kCondemnedObjects = 25'000;
 inline constexpr uint64_t kFileBytes = uint64_t{1} << 62;
 inline constexpr uint64_t kTreeBytes = (uint64_t{1} << 63) - 1;
 // What one save reads of files that are in no bundle: it holds the digests of their spans, 32 bytes

@@ -15,6 +15,7 @@ using Json = nlohmann::json;
 constexpr std::string_view kEntryMagic = "thawen01";
 constexpr std::string_view kLeaseMagic = "thawle01";
 constexpr std::string_view kRefusalMagic = "thawre01";
+constexpr std::string_view kCondemnedMagic = "thawco01";
 constexpr size_t kHeadBytes = 16;
 constexpr size_t kSumBytes = 32;
 constexpr int kFormat = 1;
@@ -113,6 +114,19 @@ class Members {
     if (!id) fail(name);
     return id.value_or(RandomId{});
   }
+  std::vector<RandomId> ids(const char* name) {
+    std::vector<RandomId> ids;
+    const Json* member = find(name);
+    if (member == nullptr || !member->is_array()) return fail(name), ids;
+    ids.reserve(member->size());
+    for (const Json& each : *member) {
+      const auto id = each.is_string() ? RandomId::parse(each.get_ref<const std::string&>())
+                                       : std::nullopt;
+      if (!id) return fail(name), ids;
+      ids.push_back(*id);
+    }
+    return ids;
+  }
   const Json* find(const char* name) const {
     const auto found = json_.find(name);
     return found == json_.end() ? nullptr : &*found;
@@ -129,6 +143,12 @@ class Members {
   const Json& json_;
   std::string fault_;
 };
+
+Json to_json(const std::vector<RandomId>& ids) {
+  Json json = Json::array();
+  for (const RandomId& id : ids) json.push_back(id.hex());
+  return json;
+}
 
 Json to_json(const Entry& entry) {
   Json json = {{"type", "entry"},
@@ -150,7 +170,28 @@ Json to_json(const Entry& entry) {
     json["manifest"] = {
         {"id", ref->id.hex()}, {"size", ref->size_bytes}, {"sha256", ref->sha256.hex()}};
   }
+  if (!entry.packs.empty()) {
+    Json& packs = json["packs"] = Json::array();
+    for (const PackShare& pack : entry.packs)
+      packs.push_back(Json::array({pack.id.hex(), pack.used_bytes}));
+  }
   return json;
+}
+
+Result<std::vector<PackShare>> shares_from(const Json& json) {
+  const Error malformed(Code::corrupt, "an entry whose packs are malformed");
+  std::vector<PackShare> shares;
+  if (!json.is_array() || json.empty() || json.size() > limits::kEntryPacks) return malformed;
+  for (const Json& each : json) {
+    if (!each.is_array() || each.size() != 2 || !each[0].is_string() ||
+        !each[1].is_number_unsigned()) {
+      return malformed;
+    }
+    const auto id = RandomId::parse(each[0].get_ref<const std::string&>());
+    if (!id) return malformed;
+    shares.push_back({*id, each[1].get<uint64_t>()});
+  }
+  return shares;
 }
 
 Result<Entry> entry_from(const Unsealed& record) {
@@ -184,6 +225,8 @@ Result<Entry> entry_from(const Unsealed& record) {
   const Json* manifest = members.find("manifest");
   if (manifest == nullptr) {
     if (record.attachment.empty()) return Error(Code::corrupt, "an entry without a manifest");
+    if (members.find("packs") != nullptr)
+      return Error(Code::corrupt, "an entry that names its packs twice");
     entry.manifest = record.attachment;
     return entry;
   }
@@ -194,6 +237,9 @@ Result<Entry> entry_from(const Unsealed& record) {
   THAW_CHECK(ref.done());
   if (std::get<ManifestRef>(entry.manifest).size_bytes > limits::kManifestStoredBytes) {
     return Error(Code::corrupt, "an entry whose manifest is over its cap");
+  }
+  if (const Json* packs = members.find("packs")) {
+    THAW_ASSIGN(entry.packs, shares_from(*packs));
   }
   return entry;
 }
@@ -257,13 +303,13 @@ Result<Generation> decode_generation(const Buffer& object) {
 }
 
 Result<Buffer> encode_lease(const Lease& lease) {
-  Json bases = Json::array();
-  for (const Digest& base : lease.bases) bases.push_back(base.hex());
   return readable(seal(kLeaseMagic, {{"holder", lease.holder},
                                      {"nonce", lease.nonce.hex()},
                                      {"created_ns", lease.created_ns},
+                                     {"since_ns", lease.since_ns},
                                      {"ttl_s", lease.ttl_s},
-                                     {"bases", bases}}),
+                                     {"manifests", to_json(lease.manifests)},
+                                     {"packs", to_json(lease.packs)}}),
                   decode_lease);
 }
 
@@ -271,25 +317,29 @@ Result<Lease> decode_lease(const Buffer& object) {
   THAW_ASSIGN(const Unsealed record, unseal(kLeaseMagic, object));
   THAW_CHECK(without_attachment(record));
   Members members(record.json);
-  Lease lease;
-  lease.holder = members.text("holder");
-  lease.nonce = members.id("nonce");
-  lease.created_ns = members.instant("created_ns");
-  lease.ttl_s = members.number("ttl_s");
-  const Json* bases = members.find("bases");
-  if (bases == nullptr || !bases->is_array()) {
-    members.fail("bases");
-  } else {
-    for (const Json& base : *bases) {
-      const auto digest = base.is_string() ? Digest::parse(base.get<std::string>()) : std::nullopt;
-      if (!digest)
-        members.fail("bases");
-      else
-        lease.bases.push_back(*digest);
-    }
-  }
+  Lease lease{members.text("holder"),      members.id("nonce"),       members.instant("created_ns"),
+              members.instant("since_ns"), members.number("ttl_s"),   members.ids("manifests"),
+              members.ids("packs")};
   THAW_CHECK(members.done());
   return lease;
+}
+
+Result<Buffer> encode_condemned(const Condemned& condemned) {
+  return readable(seal(kCondemnedMagic, {{"holder", condemned.holder},
+                                         {"created_ns", condemned.created_ns},
+                                         {"packs", to_json(condemned.packs)},
+                                         {"manifests", to_json(condemned.manifests)}}),
+                  decode_condemned);
+}
+
+Result<Condemned> decode_condemned(const Buffer& object) {
+  THAW_ASSIGN(const Unsealed record, unseal(kCondemnedMagic, object));
+  THAW_CHECK(without_attachment(record));
+  Members members(record.json);
+  Condemned condemned{members.text("holder"), members.instant("created_ns"), members.ids("packs"),
+                      members.ids("manifests")};
+  THAW_CHECK(members.done());
+  return condemned;
 }
 
 Result<Buffer> encode_refusal(const Refusal& refusal) {

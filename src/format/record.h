@@ -25,12 +25,22 @@ struct ManifestRef {
 
 using Labels = std::map<std::string, std::string>;
 
+// How much of a pack a snapshot needs.
+struct PackShare {
+  RandomId id;
+  uint64_t used_bytes = 0;  // of its frames
+  bool operator==(const PackShare&) const = default;
+};
+
 // Publishes one generation of a key.
 struct Entry {
   std::string key;
   uint64_t generation = 0;
   TreeIds ids;
   std::variant<ManifestRef, Buffer> manifest;  // where it is, or the manifest itself
+  // What the manifest's head says, for the collector: it then reads no heads. Empty where the
+  // manifest is in here, and where the packs are more than limits::kEntryPacks.
+  std::vector<PackShare> packs;
   RandomId nonce;                              // of the save that wrote it
   int64_t created_ns = 0;                      // by the saver's clock: for people only
   TreeTotals totals;
@@ -49,12 +59,26 @@ struct Tombstone {
 
 using Generation = std::variant<Entry, Tombstone>;
 
+// Who works on what: keeps the collector from it. See docs/gc.md.
 struct Lease {
   std::string holder;
   RandomId nonce;
-  int64_t created_ns = 0;
+  int64_t created_ns = 0;  // by the holder's clock: for people only
+  // The store's time of the holder's first lease, where this one renews it; 0: this is the first.
+  int64_t since_ns = 0;
   uint64_t ttl_s = 0;
-  std::vector<Digest> bases;  // snapshot ids that the save deduplicates against
+  std::vector<RandomId> manifests;  // it needs these, with all packs that they name
+  std::vector<RandomId> packs;      // and these
+  bool operator==(const Lease&) const = default;
+};
+
+// What a collector found unneeded, and will look at again. Savers use none of it.
+struct Condemned {
+  std::string holder;
+  int64_t created_ns = 0;  // by the collector's clock: for people only
+  std::vector<RandomId> packs;
+  std::vector<RandomId> manifests;
+  bool operator==(const Condemned&) const = default;
 };
 
 struct Refusal {
@@ -70,11 +94,13 @@ struct Refusal {
 Result<Buffer> encode_generation(const Generation& generation);
 Result<Buffer> encode_lease(const Lease& lease);
 Result<Buffer> encode_refusal(const Refusal& refusal);
+Result<Buffer> encode_condemned(const Condemned& condemned);
 
 // Decoding answers Code::corrupt for what is malformed, checksum first.
 Result<Generation> decode_generation(const Buffer& object);
 Result<Lease> decode_lease(const Buffer& object);
 Result<Refusal> decode_refusal(const Buffer& object);
+Result<Condemned> decode_condemned(const Buffer& object);
 
 // Code::invalid when a label breaks a cap, has an empty name or is no UTF-8.
 Result<> check_labels(const Labels& labels);

@@ -34,14 +34,26 @@ Entry sample_entry() {
   return entry;
 }
 
+RandomId id_of(uint8_t byte) {
+  RandomId id;
+  id.bytes.fill(byte);
+  return id;
+}
+
 Lease sample_lease() {
   Lease lease;
   lease.holder = "host/1234";
   lease.nonce.bytes.fill(0x12);
   lease.created_ns = -5;
   lease.ttl_s = 3600;
-  lease.bases = {sha256(as_bytes("a")), sha256(as_bytes("b"))};
+  lease.since_ns = 77;
+  lease.manifests = {id_of(0xa1), id_of(0xa2)};
+  lease.packs = {id_of(0xb1)};
   return lease;
+}
+
+Condemned sample_condemned() {
+  return {"host/1234", 78, {id_of(0xc1), id_of(0xc2)}, {id_of(0xd1)}};
 }
 
 Refusal sample_refusal() { return {"site/shop", 6, "shrunken", 12, 99}; }
@@ -111,6 +123,42 @@ TEST(RecordTest, EntryWithItsManifestInside) {
   EXPECT_TRUE(back.labels.empty());
 }
 
+// The packs that an entry names: some, each an id and a number, and only beside a manifest that lies
+// elsewhere.
+TEST(RecordTest, PacksOfAnEntry) {
+  Entry entry = sample_entry();
+  entry.packs = {{id_of(1), 7}, {id_of(2), UINT64_MAX}};
+  const auto object = encode_generation(entry);
+  ASSERT_TRUE(is_ok(object));
+  const Json expected = {{id_of(1).hex(), 7}, {id_of(2).hex(), UINT64_MAX}};
+  EXPECT_EQ(json_of(*object)["packs"], expected);
+  const auto back = decode_generation(*object);
+  ASSERT_TRUE(is_ok(back));
+  EXPECT_EQ(std::get<Entry>(*back).packs, entry.packs);
+
+  const Json malformed[] = {nullptr,
+                            Json::array(),
+                            Json::object(),
+                            {1},
+                            {Json::array({id_of(1).hex()})},
+                            {{"x", 1}},
+                            {{id_of(1).hex(), -1}},
+                            {{id_of(1).hex(), "1"}},
+                            {{id_of(1).hex(), 1}, 2},
+                            Json(limits::kEntryPacks + 1, Json::array({id_of(1).hex(), 1}))};
+  for (const Json& value : malformed) {
+    Json json = entry_json();
+    json["packs"] = value;
+    EXPECT_TRUE(fails_with(Code::corrupt, decode_generation(seal_entry(json)))) << value;
+  }
+  entry.packs.resize(limits::kEntryPacks + 1);
+  EXPECT_TRUE(fails_with(Code::internal, encode_generation(entry)));
+  Json both = entry_json();
+  both.erase("manifest");
+  both["packs"] = expected;
+  EXPECT_TRUE(fails_with(Code::corrupt, decode_generation(seal_entry(both, "manifest"))));
+}
+
 // The members of docs/format.md, in whatever order.
 TEST(RecordTest, EntryAsDocumented) {
   const Json expected = {{"type", "entry"},
@@ -145,9 +193,16 @@ TEST(RecordTest, OtherRecordsAsDocumented) {
   const Json lease = {{"holder", "host/1234"},
                       {"nonce", "12121212121212121212121212121212"},
                       {"created_ns", -5},
+                      {"since_ns", 77},
                       {"ttl_s", 3600},
-                      {"bases", {sha256(as_bytes("a")).hex(), sha256(as_bytes("b")).hex()}}};
+                      {"manifests", {id_of(0xa1).hex(), id_of(0xa2).hex()}},
+                      {"packs", {id_of(0xb1).hex()}}};
   EXPECT_EQ(json_of(encode_lease(sample_lease()).value()), lease);
+  const Json condemned = {{"holder", "host/1234"},
+                          {"created_ns", 78},
+                          {"packs", {id_of(0xc1).hex(), id_of(0xc2).hex()}},
+                          {"manifests", {id_of(0xd1).hex()}}};
+  EXPECT_EQ(json_of(encode_condemned(sample_condemned()).value()), condemned);
   const Json refusal = {{"key", "site/shop"},
                         {"newest", 6},
                         {"reason", "shrunken"},
@@ -165,14 +220,13 @@ TEST(RecordTest, OtherRoundTrips) {
 
   const auto lease = decode_lease(encode_lease(sample_lease()).value());
   ASSERT_TRUE(is_ok(lease));
-  EXPECT_EQ(lease->holder, sample_lease().holder);
-  EXPECT_EQ(lease->nonce, sample_lease().nonce);
-  EXPECT_EQ(lease->created_ns, -5);
-  EXPECT_EQ(lease->ttl_s, 3600U);
-  EXPECT_EQ(lease->bases, sample_lease().bases);
-  Lease plain = sample_lease();
-  plain.bases.clear();
-  EXPECT_TRUE(decode_lease(encode_lease(plain).value())->bases.empty());
+  EXPECT_EQ(*lease, sample_lease());
+  const Lease plain{"h/1", {}, 1, 0, 60, {}, {}};
+  EXPECT_EQ(decode_lease(encode_lease(plain).value()).value(), plain);
+
+  const auto condemned = decode_condemned(encode_condemned(sample_condemned()).value());
+  ASSERT_TRUE(is_ok(condemned));
+  EXPECT_EQ(*condemned, sample_condemned());
 
   const auto refusal = decode_refusal(encode_refusal(sample_refusal()).value());
   ASSERT_TRUE(is_ok(refusal));
@@ -188,10 +242,12 @@ TEST(RecordTest, EveryFlippedBitAndTruncationIsDetected) {
   entry.manifest = Buffer(std::string("attached"));
   const Buffer objects[] = {
       encode_generation(entry).value(), encode_generation(Tombstone{"k", 3, 4}).value(),
-      encode_lease(sample_lease()).value(), encode_refusal(sample_refusal()).value()};
+      encode_lease(sample_lease()).value(), encode_refusal(sample_refusal()).value(),
+      encode_condemned(sample_condemned()).value()};
   const auto all_fail = [](const Buffer& object) {
     return fails_with(Code::corrupt, decode_generation(object)) &&
            fails_with(Code::corrupt, decode_lease(object)) &&
+           fails_with(Code::corrupt, decode_condemned(object)) &&
            fails_with(Code::corrupt, decode_refusal(object));
   };
   for (const Buffer& object : objects) {
@@ -215,6 +271,7 @@ TEST(RecordTest, KindsAreNotMistakenForOneAnother) {
   EXPECT_TRUE(fails_with(Code::corrupt, decode_generation(refusal)));
   EXPECT_TRUE(fails_with(Code::corrupt, decode_lease(entry)));
   EXPECT_TRUE(fails_with(Code::corrupt, decode_refusal(lease)));
+  EXPECT_TRUE(fails_with(Code::corrupt, decode_condemned(lease)));
   EXPECT_TRUE(
       fails_with(Code::corrupt, decode_generation(sealed("thawen02", entry_json().dump()))));
 }
@@ -243,6 +300,7 @@ TEST(RecordTest, EveryMemberIsNeededAndOfItsType) {
   probe(tombstone_json(), "thawen01", decode_generation, "");
   probe(json_of(encode_lease(sample_lease()).value()), "thawle01", decode_lease, "");
   probe(json_of(encode_refusal(sample_refusal()).value()), "thawre01", decode_refusal, "");
+  probe(json_of(encode_condemned(sample_condemned()).value()), "thawco01", decode_condemned, "");
 }
 
 TEST(RecordTest, MalformedMembers) {
@@ -340,8 +398,12 @@ TEST(RecordTest, WritersKeepTheCaps) {
   std::get<ManifestRef>(entry.manifest).size_bytes = limits::kManifestStoredBytes + 1;
   EXPECT_TRUE(fails_with(Code::internal, encode_generation(entry)));
   Lease lease = sample_lease();
-  lease.bases.resize(20'000);
+  lease.packs.resize(40'000);
   EXPECT_TRUE(fails_with(Code::exhausted, encode_lease(lease)));
+  Condemned most;
+  most.holder = std::string(256, 'h');
+  most.packs.resize(limits::kCondemnedObjects);
+  EXPECT_TRUE(is_ok(encode_condemned(most)));
 }
 
 TEST(RecordTest, HostNamesMayBeAnything) {

@@ -204,6 +204,39 @@ Result<Manifest> load_manifest(const Context& context, ObjectStore& store, const
       [&](Freshness freshness) { return fetch_manifest(context, store, entry, freshness); });
 }
 
+// Holds the heads of manifests with 500 packs, 8 GiB: one GET.
+constexpr uint64_t kHeadBytes = 16 * 1024;
+
+Result<std::vector<PackRef>> load_packs(const Context& context, ObjectStore& store,
+                                        const RandomId& manifest,
+                                        std::optional<uint64_t> size_bytes) {
+  const ObjectKey object = manifest_object(manifest);
+  uint64_t length = std::min(kHeadBytes, size_bytes.value_or(kHeadBytes));
+  while (true) {
+    THAW_ASSIGN(const Fetched head,
+                store.get(context, object, ByteRange::of(0, length), Freshness::origin));
+    if (size_bytes && head.info.size_bytes != *size_bytes)
+      return Error(Code::corrupt, object.text() + " has not its length");
+    uint64_t needed_bytes = 0;
+    auto packs = decode_manifest_head(head.bytes.view(), &needed_bytes).within(object.text());
+    if (packs || needed_bytes <= length || length >= head.info.size_bytes) return packs;
+    length = std::min(needed_bytes, head.info.size_bytes);
+  }
+}
+
+Result<std::vector<PackRef>> load_packs(const Context& context, ObjectStore& store,
+                                        const Entry& entry) {
+  if (const auto* inlined = std::get_if<Buffer>(&entry.manifest)) {
+    uint64_t needed_bytes = 0;
+    return decode_manifest_head(inlined->view(), &needed_bytes);
+  }
+  const auto& at = std::get<ManifestRef>(entry.manifest);
+  auto packs = load_packs(context, store, at.id, at.size_bytes);
+  if (!packs && packs.error().code() == Code::not_found)
+    return Error(Code::corrupt, manifest_object(at.id).text() + " is missing");
+  return packs;
+}
+
 namespace {
 
 // The highest number that was ever used for the key, tombstones included; 0 for a new key.

@@ -42,6 +42,16 @@ Result<std::optional<Entry>> find_entry(const Context& context, ObjectStore& sto
 // A missing or corrupt object is Code::corrupt, or unavailable, and named.
 Result<Manifest> load_manifest(const Context& context, ObjectStore& store, const Entry& entry);
 
+// The packs that the entry's snapshot needs, from its manifest's head: one GET as a rule.
+// Code::corrupt when that is missing or broken.
+Result<std::vector<PackRef>> load_packs(const Context& context, ObjectStore& store,
+                                        const Entry& entry);
+
+// The same for a manifest whose entry is not at hand; not_found when there is none.
+Result<std::vector<PackRef>> load_packs(const Context& context, ObjectStore& store,
+                                        const RandomId& manifest,
+                                        std::optional<uint64_t> size_bytes);
+
 // Claims the next free generation of `entry.key` for it by create-only puts and returns its number.
 // Safe against lost answers: the entry's nonce tells whose it is.
 Result<uint64_t> publish(const Context& context, ObjectStore& store, Entry entry);

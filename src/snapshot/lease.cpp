@@ -2,57 +2,86 @@
 
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/log.h"
+#include "format/manifest.h"
 #include "snapshot/catalog.h"
 
 namespace thaw {
-namespace {
 
-// Longer than a slow upload takes between two refreshes, shorter than the collector's grace.
-constexpr std::chrono::seconds kTtl{3600};
-
-}  // namespace
-
-Result<SaverLease> SaverLease::take(const Context& context, ObjectStore& store,
-                                    std::vector<Digest> bases) {
-  Lease lease;
-  lease.holder = holder_name();
-  lease.nonce = RandomId::fresh();
-  lease.created_ns = system_clock().now().ns;
-  lease.ttl_s = static_cast<uint64_t>(kTtl.count());
-  lease.bases = std::move(bases);
-  SaverLease taken(RandomId::fresh(), std::move(lease));
-  THAW_CHECK(taken.put(context, store, PutMode::create).within("take a lease"));
-  return taken;
-}
-
-Result<> SaverLease::put(const Context& context, ObjectStore& store, PutMode mode) const {
-  THAW_ASSIGN(const Buffer bytes, encode_lease(lease_));
-  THAW_CHECK(store.put(context, lease_object(id_), bytes, mode));
+Result<> LeaseNeeds::add(const Entry& entry) {
+  if (const auto* at = std::get_if<ManifestRef>(&entry.manifest)) {
+    manifests.push_back(at->id);
+    return {};
+  }
+  // It lies in the entry, which may be retired: then only this tells what it needs.
+  uint64_t needed_bytes = 0;
+  THAW_ASSIGN(const std::vector<PackRef> head,
+              decode_manifest_head(std::get<Buffer>(entry.manifest).view(), &needed_bytes));
+  for (const PackRef& pack : head) packs.push_back(pack.id);
   return {};
 }
 
-void SaverLease::refresh(const Context& context, ObjectStore& store) {
-  if (Context::Clock::now() - renewed_ < kTtl / 2) return;
-  // Gone already? Then putting it again would hide that from still_held().
-  auto held = still_held(context, store);
-  if (!held || !*held) return;
-  auto done = put(context, store, PutMode::overwrite);
-  if (done)
+Result<HeldLease> HeldLease::take(const Context& context, ObjectStore& store, LeaseNeeds needs,
+                                  const WallClock& clock) {
+  Lease lease;
+  lease.holder = holder_name();
+  lease.nonce = RandomId::fresh();
+  lease.ttl_s = static_cast<uint64_t>(kLeaseTtl.count());
+  lease.manifests = std::move(needs.manifests);
+  lease.packs = std::move(needs.packs);
+  HeldLease taken(std::move(lease), clock);
+  THAW_ASSIGN(ObjectKey object, taken.put(context, store).within("take a lease"));
+  taken.objects_.push_back(std::move(object));
+  return taken;
+}
+
+Result<ObjectKey> HeldLease::put(const Context& context, ObjectStore& store) const {
+  Lease lease = lease_;
+  lease.created_ns = clock_->now().ns;
+  THAW_ASSIGN(const Buffer bytes, encode_lease(lease));
+  ObjectKey object = lease_object(RandomId::fresh());
+  THAW_CHECK(store.put(context, object, bytes, PutMode::create));
+  return object;
+}
+
+void HeldLease::renew_in_time(const Context& context, ObjectStore& store) {
+  if (lost_ || !is_old()) return;
+  const auto done = renew(context, store);
+  if (!done) log::warn("a lease was not renewed: {}", done.error().text());
+}
+
+bool HeldLease::is_old() const {
+  const std::chrono::nanoseconds by_wall{clock_->now().ns - renewed_at_.ns};
+  return Context::Clock::now() - renewed_ >= kLeaseTtl / 2 || by_wall >= kLeaseTtl / 2;
+}
+
+Result<> HeldLease::renew(const Context& context, ObjectStore& store) {
+  if (lease_.since_ns == 0) {
+    THAW_ASSIGN(const auto first, store.find(context, objects_.front()));
+    lost_ = lost_ || !first;
+    if (lost_) return {};
+    lease_.since_ns = first->modified.ns;
+  }
+  THAW_ASSIGN(ObjectKey object, put(context, store).within("renew a lease"));
+  // Only after the new one is there: then one of them was there all the time.
+  THAW_ASSIGN(const bool held, still_held(context, store));
+  objects_.push_back(std::move(object));
+  if (held) {
     renewed_ = Context::Clock::now();
-  else
-    log::warn("a lease was not renewed: {}", done.error().text());
+    renewed_at_ = clock_->now();
+  }
+  return {};
 }
 
-Result<bool> SaverLease::still_held(const Context& context, ObjectStore& store) const {
-  THAW_ASSIGN(const auto info, store.find(context, lease_object(id_)));
-  return info.has_value();
+Result<bool> HeldLease::still_held(const Context& context, ObjectStore& store) {
+  if (lost_) return false;
+  THAW_ASSIGN(const auto info, store.find(context, objects_.back()));
+  lost_ = !info.has_value();
+  return !lost_;
 }
 
-void SaverLease::give_back(const Context& context, ObjectStore& store) const {
-  const ObjectKey object = lease_object(id_);
-  const auto done = store.remove(context, {&object, 1});
+void HeldLease::give_back(const Context& context, ObjectStore& store) {
+  const auto done = store.remove(context, objects_);
   if (!done) log::warn("a lease stays until it expires: {}", done.error().text());
 }
 

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
 #include <variant>
 
 #include "base/log.h"
@@ -13,8 +12,8 @@
 #include "snapshot/catalog.h"
 #include "snapshot/ingest.h"
 #include "snapshot/known_damage.h"
-#include "snapshot/lease.h"
 #include "snapshot/refusals.h"
+#include "snapshot/saving.h"
 #include "snapshot/soundness.h"
 #include "snapshot/stat_cache.h"
 
@@ -51,10 +50,7 @@ class Saver {
   Result<> refuse_what_is_too_large() const;
   Result<bool> nothing_to_publish();
   bool equals_newest(const Destination& destination) const;
-  Result<bool> is_sound(const Context& context, const Entry& entry);
-  bool conclude(const Entry& entry, const std::optional<std::string>& fault);
-  Result<> take_lease();
-  Result<> load_bases();
+  Result<> begin_saving();
   Result<> store_contents();
   Result<> store_into(PackWriter& packs);
   Result<> lay_anew(Ingest& ingest);
@@ -79,13 +75,12 @@ class Saver {
   std::vector<Entry> base_entries_;
   const KnownDamage damage_;
   Soundness soundness_;
-  std::map<RandomId, bool> sound_;  // by entry's nonce: what was found so far
   Scan scan_;
   StatCache known_;
   bool record_stats_ = false;
   std::vector<std::optional<Digest>> digests_;  // per node, from the stat cache
   size_t recalled_ = 0;
-  std::optional<SaverLease> lease_;
+  std::optional<Saving> saving_;
   std::vector<BaseSnapshot> bases_;
   std::optional<LayoutBuilder> layout_;
   Entry entry_;  // what all destinations get, but for key and number
@@ -120,16 +115,17 @@ Result<SaveReport> Saver::run() {
     }
   }
   THAW_CHECK(prepare_store(context_, store_));
-  THAW_CHECK(take_lease());
+  THAW_CHECK(begin_saving());
   auto done = [&]() -> Result<> {
-    THAW_CHECK(load_bases());
+    THAW_ASSIGN(auto manifests, saving_->load_bases(context_));
+    for (Manifest& manifest : manifests) bases_.emplace_back(std::move(manifest));
     THAW_CHECK(store_contents());
     return publish_all();
   }();
   // The lease goes whatever happened, also when the context is over: under a short one of its own.
   const Context root;  // outlives its child
   const Context farewell = root.within(farewell_time(context_));
-  if (lease_) lease_->give_back(farewell, store_);
+  saving_->end(farewell);
   if (!done) return std::move(done).error();
   describe_result();
   return report_;
@@ -281,7 +277,7 @@ Result<bool> Saver::nothing_to_publish() {
                             }
                             for (Destination& destination : destinations_) {
                               if (!equals_newest(destination)) continue;
-                              THAW_ASSIGN(const bool sound, is_sound(inner, *destination.newest));
+                              THAW_ASSIGN(const bool sound, soundness_.is_sound(inner, *destination.newest));
                               destination.publish = !sound;
                             }
                             return {};
@@ -300,26 +296,7 @@ Result<bool> Saver::nothing_to_publish() {
   return true;
 }
 
-// Whether all that the entry's snapshot needs is in the store, as far as that is cheap to tell.
-Result<bool> Saver::is_sound(const Context& context, const Entry& entry) {
-  const auto known = sound_.find(entry.nonce);
-  if (known != sound_.end()) return known->second;
-  THAW_ASSIGN(const auto fault, soundness_.fault_of(context, entry));
-  return conclude(entry, fault);
-}
-
-// Remembers whether there is a fault, and says so.
-bool Saver::conclude(const Entry& entry, const std::optional<std::string>& fault) {
-  sound_[entry.nonce] = !fault;
-  if (fault) {
-    log::warn(
-        "{}@{} is broken, so it is no base for this save and an equal tree is stored anew: {}",
-        entry.key, entry.generation, *fault);
-  }
-  return !fault;
-}
-
-Result<> Saver::take_lease() {
+Result<> Saver::begin_saving() {
   // The newest generations first: what an image is compared with is the first base that has it, and
   // a child is closer to its own last generation than to the template that --base names.
   std::vector<Entry> closest_first;
@@ -334,41 +311,9 @@ Result<> Saver::take_lease() {
   }
   for (const Entry& entry : base_entries_) add(entry);
   base_entries_ = std::move(closest_first);
-  std::vector<Digest> bases;
-  for (const Entry& entry : base_entries_) bases.push_back(entry.ids.snapshot);
-  THAW_ASSIGN(SaverLease lease, SaverLease::take(context_, store_, std::move(bases)));
-  lease_.emplace(std::move(lease));
-  return {};
-}
-
-// From here on the lease keeps the collector off, so each base is looked up again: one that was
-// removed between the first look and the lease is none.
-Result<> Saver::load_bases() {
-  for (const Entry& entry : base_entries_) {
-    THAW_ASSIGN(const Key key, Key::parse(entry.key));
-    auto again = find_generation(context_, store_, key, entry.generation);
-    if (again && !*again) {
-      sound_[entry.nonce] = false;
-      continue;
-    }
-    const auto known = sound_.find(entry.nonce);
-    if (known != sound_.end() && !known->second) continue;
-    if (soundness_.is_damaged(entry)) {
-      conclude(entry, "its manifest is damaged");
-      continue;
-    }
-    auto manifest =
-        again ? load_manifest(context_, store_, entry) : Result<Manifest>(std::move(again).error());
-    std::optional<std::string> fault;
-    if (manifest) {
-      THAW_ASSIGN(fault, soundness_.fault_of(context_, manifest->layout.packs));
-    } else if (manifest.error().code() == Code::corrupt) {
-      fault = manifest.error().text();
-    } else {
-      return std::move(manifest).error();
-    }
-    if (conclude(entry, fault)) bases_.emplace_back(*std::move(manifest));
-  }
+  THAW_ASSIGN(Saving saving,
+              Saving::begin(context_, store_, soundness_, std::move(base_entries_)));
+  saving_.emplace(std::move(saving));
   return {};
 }
 
@@ -404,7 +349,7 @@ Result<> Saver::store_into(PackWriter& packs) {
   step("reading", bytes, unknown.size());
   THAW_CHECK(ingest.run(context_, unknown));
   THAW_CHECK(drop_vanished(ingest.vanished()));
-  lease_->refresh(context_, store_);
+  saving_->go_on(context_);
   scan_.tree.contents = layout_->contents();
   finish_tree();
   report_.files_read = ingest.files_read();
@@ -512,20 +457,10 @@ void Saver::finish_tree() {
 
 Result<> Saver::put_manifest(const std::vector<PackRef>& packs) {
   Manifest manifest{std::move(scan_.tree), layout_->finish(packs)};
-  auto bytes = encode_manifest(context_, manifest, request_.threads);
+  auto put = saving_->put_manifest(context_, manifest, request_.threads, entry_);
   scan_.tree = std::move(manifest.tree);
-  if (!bytes) return std::move(bytes).within("describe " + request_.path).error();
-  for (const PackRef& pack : manifest.layout.packs) entry_.stored_bytes += pack.live_stored_bytes;
   report_.stored_bytes = entry_.stored_bytes;
-  Buffer object(*std::move(bytes));
-  if (object.size() <= limits::kInlineManifestBytes) {
-    entry_.manifest = std::move(object);
-    return {};
-  }
-  const ManifestRef ref{RandomId::fresh(), object.size(), sha256(object.view())};
-  THAW_CHECK(store_.put(context_, manifest_object(ref.id), object, PutMode::create));
-  entry_.manifest = ref;
-  return {};
+  return std::move(put).within("describe " + request_.path);
 }
 
 Result<> Saver::publish_all() {
@@ -536,22 +471,15 @@ Result<> Saver::publish_all() {
   entry_.labels = request_.labels;
   entry_.host = host_name();
   entry_.tool = fmt::format("thaw/{}", kVersion);
-  std::vector<const Destination*> published;
+  std::vector<Destination*> published;
+  std::vector<Key> keys;
   for (Destination& destination : destinations_) {
     if (!destination.publish) continue;
-    entry_.key = destination.key.text();
-    THAW_ASSIGN(destination.generation,
-                publish(context_, store_, entry_).within("publish " + entry_.key));
     published.push_back(&destination);
+    keys.push_back(destination.key);
   }
-  THAW_ASSIGN(const bool held, lease_->still_held(context_, store_));
-  if (!held) {
-    for (const Destination* destination : published) {
-      THAW_CHECK(
-          retire(context_, store_, destination->key, destination->generation).within("retract"));
-    }
-    return Error(Code::busy, "the save took longer than its lease, and was retracted: save again");
-  }
+  THAW_ASSIGN(const auto generations, saving_->publish(context_, entry_, keys));
+  for (size_t i = 0; i < keys.size(); ++i) published[i]->generation = generations[i];
   for (const Destination* destination : published) {
     if (destination->newest)
       clear_refusals(context_, store_, destination->key, destination->newest->generation);

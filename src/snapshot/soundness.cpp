@@ -13,9 +13,6 @@ namespace {
 // A lost pack is one of few, or of many that went together: either way a sample of this size finds
 // it soon, and costs a bucket one round trip of four.
 constexpr size_t kMostFinds = 64;
-constexpr unsigned kFindsAtOnce = 16;
-// Holds the heads of manifests with 500 packs, 8 GiB: one GET.
-constexpr uint64_t kHeadBytes = 16 * 1024;
 
 enum class Found { yes, no, forbidden };
 
@@ -29,46 +26,53 @@ Result<Found> find_pack(const Context& context, ObjectStore& store, const PackRe
 
 }  // namespace
 
-bool Soundness::is_damaged(const Entry& entry) const {
+std::optional<std::string> Soundness::manifest_fault(const Entry& entry) const {
   const auto* at = std::get_if<ManifestRef>(&entry.manifest);
-  return at != nullptr && missing_.count(at->id) != 0;
+  if (at == nullptr) return std::nullopt;
+  if (missing_.count(at->id) != 0) return manifest_object(at->id).text() + " is damaged";
+  if (condemned_.count(at->id) == 0) return std::nullopt;
+  return manifest_object(at->id).text() + " is about to be collected";
+}
+
+void Soundness::condemn(const Condemned& condemned) {
+  condemned_.insert(condemned.packs.begin(), condemned.packs.end());
+  condemned_.insert(condemned.manifests.begin(), condemned.manifests.end());
+}
+
+Result<bool> Soundness::is_sound(const Context& context, const Entry& entry) {
+  if (const auto known = concluded(entry)) return *known;
+  THAW_ASSIGN(const auto fault, fault_of(context, entry));
+  return conclude(entry, fault);
+}
+
+bool Soundness::conclude(const Entry& entry, const std::optional<std::string>& fault) {
+  concluded_[entry.nonce] = !fault;
+  if (fault) {
+    log::warn(
+        "{}@{} is broken, so it is no base for this save and an equal tree is stored anew: {}",
+        entry.key, entry.generation, *fault);
+  }
+  return !fault;
+}
+
+std::optional<bool> Soundness::concluded(const Entry& entry) const {
+  const auto known = concluded_.find(entry.nonce);
+  return known == concluded_.end() ? std::nullopt : std::optional(known->second);
 }
 
 Result<std::optional<std::string>> Soundness::fault_of(const Context& context, const Entry& entry) {
-  if (is_damaged(entry)) {
-    return std::optional(manifest_object(std::get<ManifestRef>(entry.manifest).id).text() +
-                         " is damaged");
-  }
-  auto packs = read_packs(context, entry);
+  if (auto fault = manifest_fault(entry)) return fault;
+  auto packs = load_packs(context, store_, entry);
   if (packs) return fault_of(context, *packs);
   if (packs.error().code() == Code::corrupt) return std::optional(packs.error().text());
   return std::move(packs).error();
 }
 
-Result<std::vector<PackRef>> Soundness::read_packs(const Context& context, const Entry& entry) {
-  uint64_t needed_bytes = 0;
-  if (const auto* inlined = std::get_if<Buffer>(&entry.manifest)) {
-    return decode_manifest_head(inlined->view(), &needed_bytes);
-  }
-  const auto& at = std::get<ManifestRef>(entry.manifest);
-  const ObjectKey object = manifest_object(at.id);
-  uint64_t length = std::min(kHeadBytes, at.size_bytes);
-  while (true) {
-    auto head = store_.get(context, object, ByteRange::of(0, length), Freshness::origin);
-    if (!head && head.error().code() == Code::not_found)
-      return Error(Code::corrupt, object.text() + " is missing");
-    if (!head) return std::move(head).error();
-    if (head->info.size_bytes != at.size_bytes)
-      return Error(Code::corrupt, object.text() + " has not its length");
-    auto packs = decode_manifest_head(head->bytes.view(), &needed_bytes).within(object.text());
-    if (packs || needed_bytes <= length || length == at.size_bytes) return packs;
-    length = std::min(needed_bytes, at.size_bytes);
-  }
-}
-
 std::optional<std::string> Soundness::known_fault(const std::vector<PackRef>& packs) const {
   for (const PackRef& pack : packs) {
     if (missing_.count(pack.id) != 0) return pack_object(pack.id).text() + " is missing or damaged";
+    if (condemned_.count(pack.id) != 0)
+      return pack_object(pack.id).text() + " is about to be collected";
   }
   return std::nullopt;
 }
@@ -81,7 +85,7 @@ Result<std::optional<std::string>> Soundness::fault_of(const Context& context,
               std::mt19937(std::random_device{}()));
   std::erase_if(asked, [&](const PackRef& pack) { return sound_.count(pack.id) != 0; });
   std::vector<Found> found(asked.size(), Found::yes);
-  const auto threads = static_cast<unsigned>(std::min<size_t>(kFindsAtOnce, asked.size()));
+  const auto threads = static_cast<unsigned>(std::min<size_t>(finds_at_once_, asked.size()));
   THAW_CHECK(parallel_for(context, std::max(threads, 1U), asked.size(),
                           [&](const Context& inner, unsigned, size_t i) -> Result<> {
                             THAW_ASSIGN(found[i], find_pack(inner, store_, asked[i]));
