@@ -24,6 +24,7 @@ struct Draft {
   bool timeout_named = false;
   bool use_tiers = true;
   TierSettings tiers;
+  RetentionSettings retention;
 };
 
 // --- settings
@@ -190,6 +191,7 @@ constexpr Known kKnown[] = {
 
 Result<> apply(Draft& draft, const Setting& setting) {
   if (setting.name.starts_with(TierSettings::kPrefix)) return draft.tiers.apply(setting);
+  if (setting.name.starts_with(RetentionSettings::kPrefix)) return draft.retention.apply(setting);
   for (const Known& known : kKnown) {
     if (setting.name != known.name) continue;
     return known.set(draft, setting.value).within(setting.name).within(setting.where);
@@ -200,11 +202,12 @@ Result<> apply(Draft& draft, const Setting& setting) {
 }
 
 Result<> apply_all(Draft& draft, const std::vector<Setting>& settings) {
-  if (std::any_of(settings.begin(), settings.end(), [](const Setting& each) {
-        return each.name.starts_with(TierSettings::kPrefix);
-      })) {
-    draft.tiers = TierSettings();
-  }
+  const auto speaks_of = [&](std::string_view prefix) {
+    return std::any_of(settings.begin(), settings.end(),
+                       [&](const Setting& each) { return each.name.starts_with(prefix); });
+  };
+  if (speaks_of(TierSettings::kPrefix)) draft.tiers = TierSettings();
+  if (speaks_of(RetentionSettings::kPrefix)) draft.retention = RetentionSettings();
   for (const Setting& setting : settings) THAW_CHECK(apply(draft, setting));
   return {};
 }
@@ -282,6 +285,7 @@ Result<Config> load_config(const Context& context, const ConfigSources& sources,
   }
   THAW_ASSIGN(draft.config.tiers, draft.tiers.finish());
   if (!draft.use_tiers) draft.config.tiers.clear();
+  THAW_ASSIGN(draft.config.retention, draft.retention.finish());
   // What helps must not hold up for ever what it helps.
   if (draft.config.advisory && !draft.timeout_named) draft.config.timeout_ms = kAdvisoryTimeout;
   return std::move(draft.config);

@@ -8,12 +8,14 @@
 #include <vector>
 
 #include "app/locations.h"
+#include "app/retention_settings.h"
 #include "app/settings.h"
 #include "app/tier_settings.h"
 #include "base/context.h"
 #include "base/environment.h"
 #include "base/log.h"
 #include "base/result.h"
+#include "gc/retention.h"
 #include "object/retrying.h"
 #include "object/s3/credentials.h"
 #include "object/s3/http.h"
@@ -38,6 +40,7 @@ struct Config {
   std::chrono::milliseconds hedge_ms{150};  // zero: no hedged reads
   s3::Credentials credentials;              // for S3; without a key id: the standard chain
   std::vector<TierConfig> tiers;            // nearest first
+  std::vector<gc::RetentionRule> retention;
 };
 
 // What names configuration, beside the environment.
@@ -50,7 +53,7 @@ struct ConfigSources {
 // Precedence: flag, JSON, environment (THAW_STORE, THAW_ADVISORY), file, default. The file is
 // --config, else THAW_CONFIG, else the first of `locations.config_files` that exists; a named one
 // must exist. Every source is checked whole, also where a higher one overrides it; one that names
-// tiers replaces those of lower ones together. All errors are
+// tiers, or retention, replaces those of lower ones together. All errors are
 // the user's to mend, whatever their code; but cancelled and timeout are the context's end.
 Result<Config> load_config(const Context& context, const ConfigSources& sources,
                            const Environment& environment, const Locations& locations);

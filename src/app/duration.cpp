@@ -14,7 +14,8 @@ struct Unit {
   double ms;
 };
 // "ms" before "m": the first that fits is taken.
-constexpr Unit kUnits[] = {{"ms", 1}, {"s", 1000}, {"m", 60'000}, {"h", 3'600'000}};
+constexpr Unit kUnits[] = {{"ms", 1}, {"s", 1000}, {"m", 60'000}, {"h", 3'600'000},
+                            {"d", 86'400'000}};
 
 Error refused(std::string_view text, std::string_view why) {
   return {Code::invalid, "\"" + std::string(text) + "\" is no duration: " + std::string(why) +
@@ -47,7 +48,7 @@ Result<std::chrono::milliseconds> parse_duration(std::string_view text) {
     }
     rest.remove_prefix(length);
     const double unit_ms = take_unit(rest);
-    if (unit_ms == 0) return refused(text, "the units are ms, s, m and h");
+    if (unit_ms == 0) return refused(text, "the units are ms, s, m, h and d");
     total_ms += number * unit_ms;
     if (!(total_ms <= kMostMs)) return refused(text, "more than ten years");
   }

@@ -21,7 +21,7 @@ namespace {
 
 // A document of our few keys has no use for more; it bounds the recursion here.
 constexpr int kDeepest = 8;
-constexpr size_t kLongestList = 16;
+constexpr size_t kLongestList = 256;
 
 std::string joined(const std::string& section, std::string_view key) {
   return section.empty() ? std::string(key) : fmt::format("{}.{}", section, key);

@@ -279,7 +279,8 @@ class Actors {
   void collect(const gc::CollectOptions& options) {
     const auto report = gc::collect(context_, store_, options, nullptr);
     if (store_.is_dead()) return;
-    EXPECT_TRUE(is_ok(report));
+    // Another collector, by whose clock hours have passed, may have taken its first record away.
+    EXPECT_TRUE(report.ok() || test::fails_with(Code::busy, report));
     EXPECT_FALSE(report && report->fault) << report->fault->text();
   }
 
@@ -353,6 +354,7 @@ class GcModel : public ::testing::Test {
     SCOPED_TRACE("THAW_TEST_SEED=" + std::to_string(seed) + " THAW_GC_PLAYS=1");
     World world;
     world.random.seed(seed);
+    ASSERT_TRUE(is_ok(prepare_store(Context(), *world.store)));
     std::vector<std::unique_ptr<ActorsStore>> stores;
     std::vector<test::Turns::Actor> actors;
     for (size_t i = 0; i < kActors; ++i) {

@@ -21,6 +21,8 @@ void Turns::play(std::vector<Actor> actors, uint64_t seed) {
   std::unique_lock lock(mutex_);
   actors_ = std::move(actors);
   random_.seed(seed);
+  rests_until_.assign(actors_.size(), 0);
+  moment_ = 0;
   for (size_t i = 0; i < actors_.size(); ++i) playing_.push_back(i);
   choose();
   ended_.wait(lock, [this] { return playing_.empty(); });
@@ -33,7 +35,17 @@ void Turns::yield(size_t actor) {
 }
 
 void Turns::choose() {
-  current_ = playing_.empty() ? kNobody : playing_[random_() % playing_.size()];
+  constexpr uint64_t kRests = 25;         // one in so many turns sends somebody to rest
+  constexpr uint64_t kLongestRest = 400;  // turns
+  ++moment_;
+  if (!playing_.empty() && random_() % kRests == 0)
+    rests_until_[playing_[random_() % playing_.size()]] = moment_ + random_() % kLongestRest;
+  std::vector<size_t> awake;
+  for (const size_t actor : playing_) {
+    if (rests_until_[actor] <= moment_) awake.push_back(actor);
+  }
+  if (awake.empty()) awake = playing_;
+  current_ = awake.empty() ? kNobody : awake[random_() % awake.size()];
   if (current_ == kNobody)
     ended_.notify_one();
   else

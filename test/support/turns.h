@@ -40,6 +40,10 @@ class Turns {
   std::condition_variable ended_;
   std::vector<Actor> actors_;
   std::vector<size_t> playing_;
+  // At times an actor rests for a while, so that others get far between two of its steps: those
+  // orders are the interesting ones, and fair dice hardly ever throw them.
+  std::vector<uint64_t> rests_until_;  // by actor
+  uint64_t moment_ = 0;
   size_t current_ = kNobody;
   std::mt19937_64 random_;
   bool closing_ = false;
