@@ -14,8 +14,8 @@ struct Unit {
   double ms;
 };
 // "ms" before "m": the first that fits is taken.
-constexpr Unit kUnits[] = {{"ms", 1}, {"s", 1000}, {"m", 60'000}, {"h", 3'600'000},
-                            {"d", 86'400'000}};
+constexpr Unit kUnits[] = {
+    {"ms", 1}, {"s", 1000}, {"m", 60'000}, {"h", 3'600'000}, {"d", 86'400'000}};
 
 Error refused(std::string_view text, std::string_view why) {
   return {Code::invalid, "\"" + std::string(text) + "\" is no duration: " + std::string(why) +

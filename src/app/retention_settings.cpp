@@ -101,9 +101,8 @@ Result<std::vector<gc::RetentionRule>> RetentionSettings::finish() const {
     if (!rule.keep_last && !rule.keep_within && rule.keep_label.empty() && !rule.ttl) {
       return refuse("needs keep_last, keep_within, keep_label or ttl");
     }
-    const bool twice = std::any_of(rules.begin(), rules.end(), [&](const auto& other) {
-      return other.prefix == rule.prefix;
-    });
+    const bool twice = std::any_of(rules.begin(), rules.end(),
+                                   [&](const auto& other) { return other.prefix == rule.prefix; });
     if (twice) return refuse("for \"" + rule.prefix + "\" is there already");
     rules.push_back(rule);
   }

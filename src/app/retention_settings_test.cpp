@@ -56,7 +56,8 @@ TEST(RetentionSettingsTest, RefusesWhatIsNoRuleAndSaysWhere) {
            "[[retention]]\nprefix = \"a\"\nkeep_label = \"\"",
            "[[retention]]\nprefix = \"a\"\nkeep_label = \"=x\"",
            "[[retention]]\nprefix = \"a\"\nkeep_first = 1",
-           "[[retention]]\nprefix = \"a\"\nttl = \"1d\"\n[[retention]]\nprefix = \"a/\"\nttl = \"2d\"",
+           "[[retention]]\nprefix = \"a\"\nttl = \"1d\"\n[[retention]]\nprefix = \"a/\"\nttl = "
+           "\"2d\"",
            "[retention]\nprefix = \"a\"\nttl = \"1d\"",
        }) {
     const auto rules = rules_of(toml);

@@ -59,6 +59,7 @@ std::unique_ptr<Command> make_rm();
 std::unique_ptr<Command> make_verify();
 std::unique_ptr<Command> make_read();
 std::unique_ptr<Command> make_extract();
+std::unique_ptr<Command> make_gc();
 std::unique_ptr<Command> make_doctor();
 
 }  // namespace thaw::cli

@@ -43,6 +43,7 @@ A flag stands over --config-json, that over the environment, that over the file.
   [retry] attempts, base, cap
   [s3] connect_timeout, stall_timeout, hedge_after, ca_file, access_key_id, secret_access_key, session_token
   [[tier]] kind = "disk"|"bucket", path|url, max_bytes, block_size, fill: nearest first
+  [[retention]] prefix, keep_last, keep_within, keep_label, ttl: what `thaw gc` keeps
 
 Exit codes (0 for 1, 3 and 4 under --advisory; the result then says what happened):
   0  done, also when nothing had changed      3  miss: no such key or generation
@@ -174,7 +175,7 @@ CommandLine::CommandLine() : app_(kDescription, "thaw") {
   app_.fallthrough();
   declare_global_options();
   for (const auto& make : {make_save, make_restore, make_ls, make_inspect, make_diff, make_rm,
-                           make_verify, make_read, make_extract, make_doctor}) {
+                           make_verify, make_read, make_extract, make_gc, make_doctor}) {
     declare(make());
   }
   declare_completion();

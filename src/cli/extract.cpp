@@ -8,6 +8,7 @@
 #include "snapshot/catalog.h"
 #include "snapshot/extract.h"
 #include "snapshot/known_damage.h"
+#include "snapshot/presence.h"
 #include "snapshot/reader.h"
 
 namespace thaw::cli {
@@ -72,6 +73,7 @@ class Extract final : public Command {
     session.progress.begin("looking up", 0, 0);
     THAW_ASSIGN(const auto entry, find_entry(session.context, session.store(), *parsed_ref_));
     if (!entry) return Error(Code::not_found, "no snapshot of " + parsed_ref_->text());
+    const Presence presence(session.context, session.store(), *entry);
     THAW_ASSIGN(const Manifest manifest, load_manifest(session.context, session.store(), *entry));
     THAW_ASSIGN(const FileRef file, PathIndex(manifest.tree).find_file(file_));
     THAW_CHECK(refuse_the_store(session));

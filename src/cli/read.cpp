@@ -11,6 +11,7 @@
 #include "object/object_reader.h"
 #include "snapshot/catalog.h"
 #include "snapshot/known_damage.h"
+#include "snapshot/presence.h"
 #include "snapshot/reader.h"
 
 namespace thaw::cli {
@@ -152,6 +153,7 @@ Result<> Read::read_file(Session& session, StandardOutput& out) const {
   const KnownDamage damage(damage_dir(session));
   THAW_ASSIGN(const auto entry, find_entry(session.context, session.store(), *parsed_ref_));
   if (!entry) return Error(Code::not_found, "no snapshot of " + parsed_ref_->text());
+  const Presence presence(session.context, session.store(), *entry);
   THAW_ASSIGN(Manifest manifest, load_manifest(session.context, session.store(), *entry));
   ChunkCache cache(kCacheBytes);
   ReaderOptions options;

@@ -120,8 +120,8 @@ class Members {
     if (member == nullptr || !member->is_array()) return fail(name), ids;
     ids.reserve(member->size());
     for (const Json& each : *member) {
-      const auto id = each.is_string() ? RandomId::parse(each.get_ref<const std::string&>())
-                                       : std::nullopt;
+      const auto id =
+          each.is_string() ? RandomId::parse(each.get_ref<const std::string&>()) : std::nullopt;
       if (!id) return fail(name), ids;
       ids.push_back(*id);
     }
@@ -317,8 +317,8 @@ Result<Lease> decode_lease(const Buffer& object) {
   THAW_ASSIGN(const Unsealed record, unseal(kLeaseMagic, object));
   THAW_CHECK(without_attachment(record));
   Members members(record.json);
-  Lease lease{members.text("holder"),      members.id("nonce"),       members.instant("created_ns"),
-              members.instant("since_ns"), members.number("ttl_s"),   members.ids("manifests"),
+  Lease lease{members.text("holder"),      members.id("nonce"),     members.instant("created_ns"),
+              members.instant("since_ns"), members.number("ttl_s"), members.ids("manifests"),
               members.ids("packs")};
   THAW_CHECK(members.done());
   return lease;

@@ -41,8 +41,8 @@ struct Entry {
   // What the manifest's head says, for the collector: it then reads no heads. Empty where the
   // manifest is in here, and where the packs are more than limits::kEntryPacks.
   std::vector<PackShare> packs;
-  RandomId nonce;                              // of the save that wrote it
-  int64_t created_ns = 0;                      // by the saver's clock: for people only
+  RandomId nonce;          // of the save that wrote it
+  int64_t created_ns = 0;  // by the saver's clock: for people only
   TreeTotals totals;
   uint64_t stored_bytes = 0;  // all frames that the snapshot needs
   Labels labels;

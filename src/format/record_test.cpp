@@ -123,14 +123,15 @@ TEST(RecordTest, EntryWithItsManifestInside) {
   EXPECT_TRUE(back.labels.empty());
 }
 
-// The packs that an entry names: some, each an id and a number, and only beside a manifest that lies
-// elsewhere.
+// The packs that an entry names: some, each an id and a number, and only beside a manifest that
+// lies elsewhere.
 TEST(RecordTest, PacksOfAnEntry) {
   Entry entry = sample_entry();
   entry.packs = {{id_of(1), 7}, {id_of(2), UINT64_MAX}};
   const auto object = encode_generation(entry);
   ASSERT_TRUE(is_ok(object));
-  const Json expected = {{id_of(1).hex(), 7}, {id_of(2).hex(), UINT64_MAX}};
+  const Json expected =
+      Json::array({Json::array({id_of(1).hex(), 7}), Json::array({id_of(2).hex(), UINT64_MAX})});
   EXPECT_EQ(json_of(*object)["packs"], expected);
   const auto back = decode_generation(*object);
   ASSERT_TRUE(is_ok(back));
@@ -139,12 +140,12 @@ TEST(RecordTest, PacksOfAnEntry) {
   const Json malformed[] = {nullptr,
                             Json::array(),
                             Json::object(),
-                            {1},
-                            {Json::array({id_of(1).hex()})},
-                            {{"x", 1}},
-                            {{id_of(1).hex(), -1}},
-                            {{id_of(1).hex(), "1"}},
-                            {{id_of(1).hex(), 1}, 2},
+                            Json::array({1}),
+                            Json::array({Json::array({id_of(1).hex()})}),
+                            Json::array({Json::array({"x", 1})}),
+                            Json::array({Json::array({id_of(1).hex(), -1})}),
+                            Json::array({Json::array({id_of(1).hex(), "1"})}),
+                            Json::array({Json::array({id_of(1).hex(), 1}), 2}),
                             Json(limits::kEntryPacks + 1, Json::array({id_of(1).hex(), 1}))};
   for (const Json& value : malformed) {
     Json json = entry_json();

@@ -22,9 +22,10 @@ class Collector {
     THAW_ASSIGN(const StoreState state, find_store(context_, store_));
     if (state == StoreState::absent) return report_;
     THAW_CHECK(learn_the_time());
-    THAW_ASSIGN(survey_, survey(context_, store_,
-                                {.access = options_.access, .now = now_, .threads = options_.threads},
-                                progress_));
+    THAW_ASSIGN(
+        survey_,
+        survey(context_, store_,
+               {.access = options_.access, .now = now_, .threads = options_.threads}, progress_));
     report_.plan = plan(survey_, options_.plan);
     report_.unknown = std::move(survey_.unknown);
     report_.leases = survey_.leases.size();

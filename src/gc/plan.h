@@ -28,10 +28,10 @@ struct Tally {
 
 struct Plan {
   std::vector<Retirement> retire;
-  std::vector<ObjectFound> sweep;          // packs and manifests that go now
-  std::vector<ObjectFound> mark;           // and those that a later run looks at again
-  std::vector<ObjectKey> done_records;     // condemned records that have nothing left to say
-  std::vector<ObjectKey> tidy;             // tombstones, last uses, refusals, probes
+  std::vector<ObjectFound> sweep;       // packs and manifests that go now
+  std::vector<ObjectFound> mark;        // and those that a later run looks at again
+  std::vector<ObjectKey> done_records;  // condemned records that have nothing left to say
+  std::vector<ObjectKey> tidy;          // tombstones, last uses, refusals, probes
 
   // For people.
   uint64_t keys = 0;
@@ -47,7 +47,7 @@ struct Plan {
 };
 
 struct PlanOptions {
-  std::vector<RetentionRule> retention;
+  std::vector<RetentionRule> retention{};
   std::chrono::seconds grace{24 * 3600};
 };
 

@@ -22,11 +22,11 @@ struct LabelPattern {
 
 // A rule for the keys below a prefix. A plain value.
 struct RetentionRule {
-  std::string prefix;  // of whole segments; empty: every key
-  std::optional<uint64_t> keep_last;
-  std::optional<std::chrono::seconds> keep_within;
-  std::vector<LabelPattern> keep_label;
-  std::optional<std::chrono::seconds> ttl;  // since the key's last use
+  std::string prefix{};  // of whole segments; empty: every key
+  std::optional<uint64_t> keep_last{};
+  std::optional<std::chrono::seconds> keep_within{};
+  std::vector<LabelPattern> keep_label{};
+  std::optional<std::chrono::seconds> ttl{};  // since the key's last use
 };
 
 // The rule that counts for a key: the one with the longest prefix that covers it. Null for none.

@@ -196,14 +196,14 @@ Result<> Surveyor::list_keys() {
 }
 
 Result<> Surveyor::read_entries(Progress* progress) {
-  return parallel_for(context_, options_.threads, entries_.size(),
-                      [&](const Context& inner, unsigned, size_t i) -> Result<> {
-                        KeyFound& key = survey_.keys[entries_[i].key];
-                        THAW_CHECK(
-                            read_entry(inner, key.key, key.generations[entries_[i].generation]));
-                        if (progress != nullptr) ++progress->files_done;
-                        return {};
-                      });
+  return parallel_for(
+      context_, options_.threads, entries_.size(),
+      [&](const Context& inner, unsigned, size_t i) -> Result<> {
+        KeyFound& key = survey_.keys[entries_[i].key];
+        THAW_CHECK(read_entry(inner, key.key, key.generations[entries_[i].generation]));
+        if (progress != nullptr) ++progress->files_done;
+        return {};
+      });
 }
 
 Result<> Surveyor::read_entry(const Context& context, const Key& key, GenerationFound& found) {
@@ -239,8 +239,7 @@ Result<> Surveyor::list_objects() {
     survey_.packs.push_back({listed.key, *id, listed.info.size_bytes, listed.info.modified});
   }));
   THAW_CHECK(list_all(context_, store_, kManifests, [&](const Listed& listed) {
-    const auto id =
-        RandomId::parse(std::string_view(listed.key.text()).substr(kManifests.size()));
+    const auto id = RandomId::parse(std::string_view(listed.key.text()).substr(kManifests.size()));
     if (!id) return note_unknown(listed);
     survey_.manifests.push_back({listed.key, *id, listed.info.size_bytes, listed.info.modified});
   }));
@@ -270,9 +269,8 @@ Result<> Surveyor::list_unknown() {
     bool skipped = false;
     for (const Listed& listed : page.objects) {
       const std::string& name = listed.key.text();
-      const auto* folder = std::find_if(kFolders.begin(), kFolders.end(), [&](const auto& each) {
-        return name.starts_with(each);
-      });
+      const auto* folder = std::find_if(kFolders.begin(), kFolders.end(),
+                                        [&](const auto& each) { return name.starts_with(each); });
       if (folder != kFolders.end()) {
         // '0' follows '/': behind everything in that folder.
         options.after = std::string(folder->substr(0, folder->size() - 1)) + "0";

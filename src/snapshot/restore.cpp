@@ -14,6 +14,7 @@
 #include "snapshot/in_place.h"
 #include "snapshot/known_damage.h"
 #include "snapshot/mounts.h"
+#include "snapshot/presence.h"
 #include "snapshot/stage.h"
 #include "snapshot/stat_cache.h"
 #include "snapshot/tree_writer.h"
@@ -51,6 +52,7 @@ class Restorer {
     if (progress_ != nullptr) progress_->begin("looking up", 0, 0);
     THAW_CHECK(refuse_protected_target());
     THAW_ASSIGN(const Entry entry, find());
+    const Presence presence(context_, store_, entry);
     THAW_CHECK(load(entry));
     THAW_CHECK(check_ids(entry));
     // Only now: a miss or a broken snapshot makes not even the target's parents.

@@ -267,21 +267,21 @@ Result<bool> Saver::nothing_to_publish() {
     destination.publish = !equals_newest(destination);
   }
   // Each question is a round trip where the store is far: both are asked at once.
-  THAW_CHECK(parallel_for(context_, 2, all_equal ? 2 : 1,
-                          [&](const Context& inner, unsigned, size_t question) -> Result<> {
-                            if (question == 1) {
-                              for (Destination& each : destinations_)
-                                each.refusals =
-                                    has_refusals(inner, store_, each.key, each.generation);
-                              return {};
-                            }
-                            for (Destination& destination : destinations_) {
-                              if (!equals_newest(destination)) continue;
-                              THAW_ASSIGN(const bool sound, soundness_.is_sound(inner, *destination.newest));
-                              destination.publish = !sound;
-                            }
-                            return {};
-                          }));
+  THAW_CHECK(parallel_for(
+      context_, 2, all_equal ? 2 : 1,
+      [&](const Context& inner, unsigned, size_t question) -> Result<> {
+        if (question == 1) {
+          for (Destination& each : destinations_)
+            each.refusals = has_refusals(inner, store_, each.key, each.generation);
+          return {};
+        }
+        for (Destination& destination : destinations_) {
+          if (!equals_newest(destination)) continue;
+          THAW_ASSIGN(const bool sound, soundness_.is_sound(inner, *destination.newest));
+          destination.publish = !sound;
+        }
+        return {};
+      }));
   for (const Destination& destination : destinations_) {
     if (destination.publish) return false;
   }
@@ -311,8 +311,7 @@ Result<> Saver::begin_saving() {
   }
   for (const Entry& entry : base_entries_) add(entry);
   base_entries_ = std::move(closest_first);
-  THAW_ASSIGN(Saving saving,
-              Saving::begin(context_, store_, soundness_, std::move(base_entries_)));
+  THAW_ASSIGN(Saving saving, Saving::begin(context_, store_, soundness_, std::move(base_entries_)));
   saving_.emplace(std::move(saving));
   return {};
 }

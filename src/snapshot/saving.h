@@ -15,14 +15,13 @@
 
 namespace thaw {
 
-// One save's. One thread at a time. `store`, `soundness` and `clock` outlive it. Whoever puts an entry goes
-// through this, also where the tree is another entry's.
+// One save's. One thread at a time. `store`, `soundness` and `clock` outlive it. Whoever puts an
+// entry goes through this, also where the tree is another entry's.
 class Saving {
  public:
   // Takes the lease on these entries' snapshots. One whose manifest is broken is no base.
   static Result<Saving> begin(const Context& context, ObjectStore& store, Soundness& soundness,
-                              std::vector<Entry> bases,
-                              const WallClock& clock = system_clock());
+                              std::vector<Entry> bases, const WallClock& clock = system_clock());
 
   // The manifests of those that are still there and sound, need nothing that is condemned, and may
   // be relied on from here to the end.

@@ -423,10 +423,11 @@ TEST_F(GcModel, NothingReachableIsLostAndNothingElseStays) {
   const uint64_t plays = wanted == nullptr ? 300 : std::strtoull(wanted, nullptr, 10);
   const uint64_t seed = test::test_seed();
   for (uint64_t i = 0; i < plays && !HasFailure(); ++i) play(seed + i);
-  std::printf("%llu interleavings from seed %llu: %llu objects collected, %llu entries of killed "
-              "savers broken\n",
-              static_cast<unsigned long long>(plays), static_cast<unsigned long long>(seed),
-              static_cast<unsigned long long>(removed_), static_cast<unsigned long long>(broken_));
+  std::printf(
+      "%llu interleavings from seed %llu: %llu objects collected, %llu entries of killed "
+      "savers broken\n",
+      static_cast<unsigned long long>(plays), static_cast<unsigned long long>(seed),
+      static_cast<unsigned long long>(removed_), static_cast<unsigned long long>(broken_));
   EXPECT_TRUE(plays == 1 || removed_ > 0);
 }
 
