@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -84,7 +85,15 @@ Result<std::unique_ptr<SqliteDatabase>> SqliteDatabase::open(const std::string& 
   const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
   const int code = sqlite3_open_v2(path.c_str(), &raw, flags, nullptr);
   opened->database_.reset(raw);
-  if (code != SQLITE_OK) return error_of(raw, code);
+  if (code != SQLITE_OK) {
+    Error error = error_of(raw, code);
+    // SQLite tries once more to read alone: so it says of a file that may not be made, too.
+    const std::string folder = path.substr(0, path.rfind('/') + 1);
+    if (error.code() == Code::not_found && ::access(folder.c_str(), F_OK) == 0) {
+      return Error(Code::denied, error.text());
+    }
+    return error;
+  }
   sqlite3_extended_result_codes(raw, 1);
   sqlite3_busy_handler(raw, on_busy, opened.get());
   constexpr int kSteps = 2000;  // of SQLite's machine, about 0.1 ms

@@ -375,6 +375,13 @@ Result<int64_t> SqliteIndex::evict_page(SqliteTables& tables, std::string_view p
 Result<Reconciled> SqliteIndex::reconcile(const Context& context) {
   Reconciled found;
   THAW_ASSIGN(found.before, usage(context, UsageOf::all()));
+  // Damage that no statement meets, like an index that is not of its table, is met here.
+  THAW_CHECK(with_tables<void>(context, "check", [&](SqliteTables& tables) -> Result<> {
+    const SqliteReset reset(tables.check);
+    THAW_ASSIGN(const bool row, tables.check.step());
+    if (row && tables.check.text(0) == "ok") return {};
+    return Error(Code::corrupt, "its pages contradict one another");
+  }));
   std::optional<int64_t> after = 0;
   while (after) {
     THAW_ASSIGN(after, with_tables<std::optional<int64_t>>(

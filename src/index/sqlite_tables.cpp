@@ -66,6 +66,7 @@ constexpr Text kTexts[] = {
      "SELECT id, name, owner, bytes, blocks FROM objects "
      "WHERE name = ?1 OR (name > ?2 AND name < ?3) LIMIT ?4"},
     {&SqliteTables::drop_blocks, "DELETE FROM blocks WHERE object = ?1"},
+    {&SqliteTables::check, "PRAGMA integrity_check(1)"},
     {&SqliteTables::audit,
      "SELECT o.id, o.bytes, o.blocks, coalesce(sum(b.bytes), 0), count(b.bytes), count(b.object) "
      "FROM (SELECT id, bytes, blocks FROM objects WHERE id > ?1 ORDER BY id LIMIT ?2) AS o "

@@ -33,6 +33,7 @@ struct SqliteTables {
   SqliteStatement drop_blocks;    // object
   // after id, limit → id, bytes, blocks, bytes and blocks as they should be, any
   SqliteStatement audit;
+  SqliteStatement check;  // → "ok"
 };
 
 }  // namespace thaw

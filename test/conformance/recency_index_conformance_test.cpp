@@ -3,7 +3,7 @@
 
 #include <thread>
 
-#include "conformance/index_cases.h"
+#include "support/index_cases.h"
 #include "support/result_check.h"
 
 namespace thaw {

@@ -1,4 +1,4 @@
-#include "conformance/index_cases.h"
+#include "support/index_cases.h"
 
 #include <set>
 
