@@ -25,7 +25,7 @@ namespace thaw {
 namespace {
 
 constexpr size_t kPage = 10'000;
-constexpr size_t kBatch = 1024;
+constexpr size_t kBatch = 8192;
 
 template <class T>
 T must(Result<T> result) {

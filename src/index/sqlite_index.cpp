@@ -38,7 +38,7 @@ class Batch {
     if (note.kind == Kind::evict) return evict(note, place);
     THAW_ASSIGN(const int64_t object, object_of(place, true));
     if (note.kind == Kind::touch) {
-      return tables_.touch.bind(object, place.rest, use_of(note.at)).run();
+      return tables_.touch.bind(object, name_of(note), use_of(note.at)).run();
     }
     return admit(note, place, object);
   }
@@ -66,6 +66,8 @@ class Batch {
     std::optional<int64_t> bytes;
   };
 
+  static std::string_view name_of(const BlockNote& note) { return note.block.text(); }
+
   // 0: there is none, and none is made.
   Result<int64_t> object_of(const BlockPlace& place, bool make) {
     const auto known = ids_.find(place.object);
@@ -85,10 +87,10 @@ class Batch {
     return id;
   }
 
-  Result<std::optional<Found>> find(int64_t object, const BlockPlace& place) {
+  Result<std::optional<Found>> find(int64_t object, const BlockNote& note) {
     SqliteStatement& find = tables_.find_block;
     const SqliteReset reset(find);
-    THAW_ASSIGN(const bool row, find.bind(object, place.rest).step());
+    THAW_ASSIGN(const bool row, find.bind(object, name_of(note)).step());
     if (!row) return std::optional<Found>();
     Found found{find.integer(0), std::nullopt};
     if (!find.is_null(1)) found.bytes = find.integer(1);
@@ -96,9 +98,9 @@ class Batch {
   }
 
   Result<> admit(const BlockNote& note, const BlockPlace& place, int64_t object) {
-    THAW_ASSIGN(const auto found, find(object, place));
+    THAW_ASSIGN(const auto found, find(object, note));
     const auto bytes = static_cast<int64_t>(note.bytes);
-    THAW_CHECK(tables_.put_block.bind(object, place.rest, use_of(note.at), bytes).run());
+    THAW_CHECK(tables_.put_block.bind(object, name_of(note), use_of(note.at), bytes).run());
     if (found && found->bytes) {
       change(object, place, {bytes - *found->bytes, 0});
     } else {
@@ -110,9 +112,9 @@ class Batch {
   Result<> evict(const BlockNote& note, const BlockPlace& place) {
     THAW_ASSIGN(const int64_t object, object_of(place, false));
     if (object == 0) return {};
-    THAW_ASSIGN(const auto found, find(object, place));
+    THAW_ASSIGN(const auto found, find(object, note));
     if (!found || found->use > use_of(note.at)) return {};
-    THAW_CHECK(tables_.drop_block.bind(object, place.rest).run());
+    THAW_CHECK(tables_.drop_block.bind(object, name_of(note)).run());
     evicted_.insert(object);
     if (found->bytes) change(object, place, {-*found->bytes, -1});
     return {};
@@ -250,14 +252,14 @@ Result<std::vector<std::optional<Timestamp>>> SqliteIndex::last_use(
       THAW_ASSIGN(bool found, tables.find_object.bind(place.object).step());
       if (!found) continue;
       const int64_t id = tables.find_object.integer(0);
-      THAW_ASSIGN(found, tables.find_block.bind(id, place.rest).step());
+      THAW_ASSIGN(found, tables.find_block.bind(id, std::string_view(block.text())).step());
       if (found) uses.back() = time_of(tables.find_block.integer(0));
     }
     return uses;
   });
 }
 
-// "<use> <object's number> <rest>"
+// "<use> <object's number> <name>"
 Result<std::pair<int64_t, std::string>> place_of_cursor(const Cursor& cursor) {
   int64_t object = 0;
   const std::string& text = cursor.block;
@@ -287,20 +289,19 @@ Result<ColdPage> SqliteIndex::coldest(const Context& context, Timestamp before, 
         rows.bind(bound_of(before), use, from.first, std::string_view(from.second), wanted);
         ColdPage page;
         int64_t object = 0;
-        std::string rest;
         while (true) {
           THAW_ASSIGN(const bool row, rows.step());
           if (!row) return page;
           if (page.blocks.size() + 1 == static_cast<size_t>(wanted)) break;
-          rest = rows.text(2);
-          object = rows.integer(4);
-          auto name = ObjectKey::parse(fmt::format("{}/@/{}", rows.text(1), rest));
+          auto name = ObjectKey::parse(std::string(rows.text(1)));
           if (!name) return Error(Code::corrupt, "a block without a name");
+          object = rows.integer(3);
           page.blocks.push_back({*std::move(name), time_of(rows.integer(0)), std::nullopt});
-          if (!rows.is_null(3)) page.blocks.back().bytes = static_cast<uint64_t>(rows.integer(3));
+          if (!rows.is_null(2)) page.blocks.back().bytes = static_cast<uint64_t>(rows.integer(2));
         }
-        page.next = text_of(
-            Cursor{use_of(page.blocks.back().last_use), fmt::format("{} {}", object, rest)});
+        const IndexedBlock& last = page.blocks.back();
+        page.next =
+            text_of(Cursor{use_of(last.last_use), fmt::format("{} {}", object, last.block.text())});
         return page;
       });
 }

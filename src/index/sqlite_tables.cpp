@@ -8,7 +8,8 @@ namespace {
 constexpr int64_t kApplication = 0x74686177;  // "thaw"
 constexpr int64_t kVersion = 1;
 
-// The second half of `coldest` makes it answer a page without looking at the table.
+// `coldest` holds whole names, so that a page of it is one run of the file: with the object's name
+// looked up beside it, 10,000 blocks of 1,000,000 took four times as long as of 20,000.
 constexpr const char* kSchema = R"(
 CREATE TABLE objects(
   id INTEGER PRIMARY KEY,
@@ -22,11 +23,11 @@ CREATE TABLE groups(
   blocks INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE blocks(
   object INTEGER NOT NULL,
-  rest BLOB NOT NULL,
+  name BLOB NOT NULL,
   use INTEGER NOT NULL,
   bytes INTEGER,
-  PRIMARY KEY(object, rest)) WITHOUT ROWID;
-CREATE INDEX coldest ON blocks(use, object, rest, bytes);
+  PRIMARY KEY(object, name)) WITHOUT ROWID;
+CREATE INDEX coldest ON blocks(use, object, name, bytes);
 PRAGMA application_id = 1952997751;
 PRAGMA user_version = 1;
 )";
@@ -47,19 +48,17 @@ constexpr Text kTexts[] = {
      "UPDATE SET bytes = bytes + ?2, blocks = blocks + ?3"},
     {&SqliteTables::drop_group, "DELETE FROM groups WHERE name = ?1 AND bytes = 0 AND blocks = 0"},
     {&SqliteTables::touch,
-     "INSERT INTO blocks VALUES(?1, ?2, ?3, NULL) ON CONFLICT(object, rest) DO "
+     "INSERT INTO blocks VALUES(?1, ?2, ?3, NULL) ON CONFLICT(object, name) DO "
      "UPDATE SET use = ?3 WHERE use < ?3"},
-    {&SqliteTables::find_block, "SELECT use, bytes FROM blocks WHERE object = ?1 AND rest = ?2"},
+    {&SqliteTables::find_block, "SELECT use, bytes FROM blocks WHERE object = ?1 AND name = ?2"},
     {&SqliteTables::put_block,
-     "INSERT INTO blocks VALUES(?1, ?2, ?3, ?4) ON CONFLICT(object, rest) DO "
+     "INSERT INTO blocks VALUES(?1, ?2, ?3, ?4) ON CONFLICT(object, name) DO "
      "UPDATE SET use = max(use, ?3), bytes = ?4"},
-    {&SqliteTables::drop_block, "DELETE FROM blocks WHERE object = ?1 AND rest = ?2"},
-    // CROSS JOIN keeps the order: the index first.
+    {&SqliteTables::drop_block, "DELETE FROM blocks WHERE object = ?1 AND name = ?2"},
     {&SqliteTables::coldest,
-     "SELECT b.use, o.name, b.rest, b.bytes, b.object FROM blocks AS b INDEXED BY coldest "
-     "CROSS JOIN objects AS o ON o.id = b.object "
-     "WHERE b.use < ?1 AND (b.use, b.object, b.rest) > (?2, ?3, ?4) "
-     "ORDER BY b.use, b.object, b.rest LIMIT ?5"},
+     "SELECT use, name, bytes, object FROM blocks INDEXED BY coldest "
+     "WHERE use < ?1 AND (use, object, name) > (?2, ?3, ?4) "
+     "ORDER BY use, object, name LIMIT ?5"},
     {&SqliteTables::object_usage, "SELECT bytes, blocks FROM objects WHERE name = ?1"},
     {&SqliteTables::group_usage, "SELECT bytes, blocks FROM groups WHERE name = ?1"},
     {&SqliteTables::objects_below,

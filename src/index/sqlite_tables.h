@@ -16,17 +16,17 @@ struct SqliteTables {
                                                     const Context& context);
 
   std::unique_ptr<SqliteDatabase> database;
-  SqliteStatement find_object;  // name → id
-  SqliteStatement add_object;   // name, group
-  SqliteStatement sum_object;   // id, bytes, blocks (changes)
-  SqliteStatement drop_object;  // id, if no block is left
-  SqliteStatement sum_group;    // name, bytes, blocks (changes)
-  SqliteStatement drop_group;   // name, if it is empty
-  SqliteStatement touch;        // object, rest, use
-  SqliteStatement find_block;   // object, rest → use, bytes
-  SqliteStatement put_block;    // object, rest, use, bytes
-  SqliteStatement drop_block;   // object, rest
-  SqliteStatement coldest;  // bound, use, object, rest, limit → use, name, rest, bytes, object
+  SqliteStatement find_object;    // name → id
+  SqliteStatement add_object;     // name, group
+  SqliteStatement sum_object;     // id, bytes, blocks (changes)
+  SqliteStatement drop_object;    // id, if no block is left
+  SqliteStatement sum_group;      // name, bytes, blocks (changes)
+  SqliteStatement drop_group;     // name, if it is empty
+  SqliteStatement touch;          // object, name, use
+  SqliteStatement find_block;     // object, name → use, bytes
+  SqliteStatement put_block;      // object, name, use, bytes
+  SqliteStatement drop_block;     // object, name
+  SqliteStatement coldest;        // bound, use, object, name, limit → use, name, bytes, object
   SqliteStatement object_usage;   // name → bytes, blocks
   SqliteStatement group_usage;    // name → bytes, blocks
   SqliteStatement objects_below;  // name, from, to, limit → id, name, group, bytes, blocks
