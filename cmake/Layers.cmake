@@ -2,7 +2,7 @@
 # all folders above it, so the linker rejects what tools/check_layers would. Folders that do not
 # exist are skipped; CONFIGURE_DEPENDS notices when they appear.
 
-find_package(OpenSSL REQUIRED COMPONENTS Crypto)
+find_package(OpenSSL REQUIRED COMPONENTS Crypto SSL)
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 find_package(fmt REQUIRED)
@@ -12,6 +12,8 @@ pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
 pkg_check_modules(tomlplusplus REQUIRED IMPORTED_TARGET tomlplusplus)
 pkg_check_modules(libcurl REQUIRED IMPORTED_TARGET libcurl)
 find_package(pugixml REQUIRED)
+pkg_check_modules(sqlite3 REQUIRED IMPORTED_TARGET sqlite3)
+pkg_check_modules(hiredis REQUIRED IMPORTED_TARGET hiredis)
 
 # What each folder links besides the folders above it. To add a library: find it above, name it
 # here at the lowest folder that uses it, and add its package to the build group in ./dev.
@@ -31,6 +33,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
     PROPERTIES COMPILE_OPTIONS "-O3;-mavx2")
 endif()
 set(THAW_LINKS_object PkgConfig::libcurl pugixml::pugixml)
+set(THAW_LINKS_index PkgConfig::sqlite3 PkgConfig::hiredis OpenSSL::SSL)
 set(THAW_LINKS_app PkgConfig::tomlplusplus)
 
 set(layers_file "${PROJECT_SOURCE_DIR}/cmake/layers.txt")

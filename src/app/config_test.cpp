@@ -231,6 +231,32 @@ TEST(OpenStoreTest, TiersStandInTheOrderWritten) {
   EXPECT_EQ(opened->tiers[0].name, "disk(" + near.place + ")");
 }
 
+TEST(OpenStoreTest, ATierNamesItsIndexWithoutItsPassword) {
+  const TempDir folder;
+  const Context process;
+  Config config;
+  config.store = folder.path_of("store");
+  TierConfig near;
+  near.place = folder.path_of("near");
+  near.index = TierConfig::Index::sqlite;
+  TierConfig far;
+  far.kind = TierConfig::Kind::bucket;
+  far.place = "s3://tier/x?endpoint=http://localhost:1";
+  far.index = TierConfig::Index::redis;
+  far.redis = parse_redis_url("rediss://user:sesame@cache:7000/2").value();
+  config.tiers = {near, far};
+  const Locations locations;
+  const auto opened = open_store(config, locations, process_environment(), process);
+  ASSERT_TRUE(is_ok(opened));
+  const std::string chain = opened->store->describe();
+  EXPECT_TRUE(chain.starts_with("disk(" + near.place + ") with sqlite(" + near.place +
+                                "/index.sqlite) over s3(http://localhost:1/tier/x) with "
+                                "rediss(cache:7000/2) under {thaw-"))
+      << chain;
+  EXPECT_EQ(chain.find("sesame"), std::string::npos);
+  EXPECT_EQ(chain.find("user"), std::string::npos);
+}
+
 TEST(OpenStoreTest, ATierInThePlaceOfAnotherIsRefused) {
   const TempDir folder;
   const Context process;

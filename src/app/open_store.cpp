@@ -6,6 +6,9 @@
 #include <system_error>
 
 #include "base/log.h"
+#include "format/checksum.h"
+#include "index/redis_index.h"
+#include "index/sqlite_index.h"
 #include "object/block_cache.h"
 #include "object/disk.h"
 #include "object/disk_tier.h"
@@ -99,13 +102,35 @@ class TierStack {
     options.reads_pieces = tier.kind == TierConfig::Kind::disk;
     made.name = fast->store->describe();
     made.meter = std::make_unique<TierMeter>();
-    opened.store = block_cache(std::move(opened.store), std::move(fast->store),
-                               std::move(fast->claims), std::move(options), *made.meter, process_);
+    auto index = open_index(tier, fast->place, *made.meter);
+    made.has_index = index != nullptr;
+    opened.store =
+        block_cache(std::move(opened.store), std::move(fast->store), std::move(fast->claims),
+                    std::move(options), *made.meter, process_, std::move(index));
     opened.tiers.insert(opened.tiers.begin(), std::move(made));
     return {};
   }
 
  private:
+  // Asks nobody yet. Null: there is none.
+  static std::unique_ptr<RecencyIndex> open_index(const TierConfig& tier, const std::string& place,
+                                                  TierMeter& meter) {
+    switch (tier.index) {
+      case TierConfig::Index::off:
+        return nullptr;
+      case TierConfig::Index::sqlite:
+        return make_sqlite_index({place + std::string(kTierIndexName)}, meter);
+      case TierConfig::Index::redis:
+        break;
+    }
+    RedisIndexOptions options{tier.redis};
+    // Machines that share a bucket name it alike; what lies in another bucket is not theirs.
+    if (options.url.prefix.empty()) {
+      options.url.prefix = fmt::format("thaw-{:016x}", checksum64(as_bytes(place)));
+    }
+    return make_redis_index(std::move(options));
+  }
+
   struct Fast {
     std::unique_ptr<ObjectStore> store;
     std::unique_ptr<BlockClaims> claims;

@@ -29,6 +29,7 @@ struct OpenedTier {
   std::string name;  // "disk(/var/cache/thaw)"
   std::unique_ptr<TierMeter> meter;
   BucketParts bucket;
+  bool has_index = false;
 };
 
 // Move-only; the store stands on the members before it, so they go together.

@@ -36,6 +36,27 @@ Result<TierFill> fill_of(const SettingValue& value) {
   return expected("\"async\" or \"off\"");
 }
 
+// A directory has one by default: it costs nothing to keep. Machines that share a bucket have to be
+// told where the index is that they share.
+Result<> choose_index(const std::optional<std::string>& wanted, TierConfig& tier) {
+  const bool disk = tier.kind == TierConfig::Kind::disk;
+  const std::string text = wanted.value_or(disk ? "sqlite" : "off");
+  if (text == "off") {
+    tier.index = TierConfig::Index::off;
+    return {};
+  }
+  if (text == "sqlite") {
+    tier.index = TierConfig::Index::sqlite;
+    if (disk) return {};
+    return Error(Code::invalid, "index: a bucket has no place for \"sqlite\"");
+  }
+  tier.index = TierConfig::Index::redis;
+  THAW_ASSIGN(tier.redis, parse_redis_url(text).within("index"));
+  if (!disk || !tier.redis.prefix.empty()) return {};
+  return Error(Code::invalid,
+               "index: the URL for a directory needs a prefix, another for each machine");
+}
+
 }  // namespace
 
 Result<> TierSettings::set(Draft& draft, std::string_view name, const SettingValue& value) {
@@ -57,9 +78,14 @@ Result<> TierSettings::set(Draft& draft, std::string_view name, const SettingVal
     THAW_ASSIGN(draft.tier.block_bytes, block_size_of(value));
   } else if (name == "fill") {
     THAW_ASSIGN(draft.tier.fill, fill_of(value));
+  } else if (name == "index") {
+    THAW_ASSIGN(draft.index, text_of(value));
+    if (*draft.index == "off" || *draft.index == "sqlite") return {};
+    if (!is_redis_url(*draft.index)) return expected("\"sqlite\", \"off\" or a redis:// URL");
+    THAW_CHECK(parse_redis_url(*draft.index));
   } else {
-    const std::vector<std::string> names = {"kind",      "path",       "url",
-                                            "max_bytes", "block_size", "fill"};
+    const std::vector<std::string> names = {"kind",       "path", "url",  "max_bytes",
+                                            "block_size", "fill", "index"};
     return Error(Code::invalid, "no tier has such a setting" + did_you_mean(name, names));
   }
   return {};
@@ -100,6 +126,7 @@ Result<std::vector<TierConfig>> TierSettings::finish() const {
     TierConfig tier = draft.tier;
     tier.kind = disk ? TierConfig::Kind::disk : TierConfig::Kind::bucket;
     tier.place = disk ? *draft.path : *draft.url;
+    THAW_CHECK(choose_index(draft.index, tier).within(tier.where));
     tiers.push_back(std::move(tier));
   }
   return tiers;

@@ -10,6 +10,7 @@
 
 #include "app/settings.h"
 #include "base/result.h"
+#include "index/redis_url.h"
 #include "object/block_cache.h"
 
 namespace thaw {
@@ -22,6 +23,9 @@ struct TierConfig {
   uint64_t max_bytes = 0;  // 0: no bound
   uint32_t block_bytes = 4 * 1024 * 1024;
   TierFill fill = TierFill::async;
+  enum class Index { off, sqlite, redis };
+  Index index = Index::off;
+  RedisUrl redis;     // for Index::redis
   std::string where;  // for messages: "/etc/thaw/thaw.toml:3"
 };
 
@@ -37,7 +41,7 @@ class TierSettings {
 
  private:
   struct Draft {
-    std::optional<std::string> kind, path, url;
+    std::optional<std::string> kind, path, url, index;
     TierConfig tier;
   };
   static Result<> set(Draft& draft, std::string_view name, const SettingValue& value);

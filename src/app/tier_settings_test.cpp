@@ -64,6 +64,35 @@ TEST(TierSettingsTest, RefusesWhatIsNoTierAndSaysWhere) {
   }
 }
 
+TEST(TierSettingsTest, TheIndexOfADirectoryLiesBesideItsBlocks) {
+  using Index = TierConfig::Index;
+  const auto index_of = [](const std::string& kind, const std::string& index) {
+    const std::string place = kind == "disk" ? "path = \"/a\"" : "url = \"s3://bucket\"";
+    const std::string line = index.empty() ? "" : "\nindex = \"" + index + "\"";
+    return tiers_of(("[[tier]]\nkind = \"" + kind + "\"\n" + place + line).c_str());
+  };
+  EXPECT_EQ(index_of("disk", "")->front().index, Index::sqlite);
+  EXPECT_EQ(index_of("disk", "sqlite")->front().index, Index::sqlite);
+  EXPECT_EQ(index_of("disk", "off")->front().index, Index::off);
+  EXPECT_EQ(index_of("bucket", "")->front().index, Index::off);
+  EXPECT_EQ(index_of("bucket", "off")->front().index, Index::off);
+  const auto redis = index_of("bucket", "rediss://:sesame@cache:7000/2");
+  ASSERT_TRUE(is_ok(redis));
+  EXPECT_EQ(redis->front().index, Index::redis);
+  EXPECT_EQ(redis->front().redis.place.host, "cache");
+  EXPECT_EQ(index_of("disk", "redis://cache?prefix=machine7")->front().redis.prefix, "machine7");
+
+  // Two machines' directories are two places, which no URL tells apart.
+  EXPECT_TRUE(fails_with(Code::invalid, index_of("disk", "redis://cache")));
+  EXPECT_TRUE(fails_with(Code::invalid, index_of("bucket", "sqlite")));
+  for (const char* bad : {"on", "mysql://x", "redis://", "redis://:sesame@cache:x"}) {
+    const auto refused = index_of("disk", bad);
+    ASSERT_TRUE(fails_with(Code::invalid, refused)) << bad;
+    EXPECT_TRUE(refused.error().text().starts_with("t.toml:")) << refused.error().text();
+    EXPECT_EQ(refused.error().text().find("sesame"), std::string::npos) << refused.error().text();
+  }
+}
+
 TEST(TierSettingsTest, ASlipIsMended) {
   const auto tiers = tiers_of("[[tier]]\nkind = \"disk\"\npath = \"/a\"\nmax_byte = \"1GB\"");
   ASSERT_TRUE(fails_with(Code::invalid, tiers));

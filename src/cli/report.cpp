@@ -101,6 +101,10 @@ void report_stats(const OpenedStore& opened, const std::string& name) {
         human_size(each.hit_bytes), human_size(each.miss_bytes), each.fills,
         human_size(each.filled_bytes), each.fills_dropped, each.fills_failed,
         each.hit_latency.quantile_us(0.5), each.hit_latency.quantile_us(0.99)));
+    if (!tier.has_index) continue;
+    say(fmt::format("stats: tier {}: index: {} notes, {} dropped, {} failures, {} rebuilt",
+                    tier.name, each.notes, each.notes_dropped, each.index_failures,
+                    each.index_rebuilt));
   }
 }
 

@@ -22,14 +22,15 @@ class BlockCache final : public ObjectStore {
  public:
   BlockCache(std::unique_ptr<ObjectStore> slow, std::unique_ptr<ObjectStore> fast,
              std::unique_ptr<BlockClaims> claims, BlockCacheOptions options, TierMeter& meter,
-             const Context& process)
+             const Context& process, std::unique_ptr<RecencyIndex> index)
       : slow_(std::move(slow)),
         fast_(std::move(fast)),
         claims_(std::move(claims)),
         options_(std::move(options)),
         breaker_(options_.breaker_failures, options_.breaker_rest),
-        reads_(*fast_, options_, breaker_, meter),
-        fills_(*fast_, options_, breaker_, meter, process),
+        notes_(std::move(index), options_.notes, *options_.wall_clock, meter, process),
+        reads_(*fast_, options_, breaker_, meter, notes_),
+        fills_(*fast_, options_, breaker_, meter, notes_, process),
         parts_{*slow_, claims_.get(), options_, meter, flights_, reads_, fills_} {}
 
   Result<Fetched> get(const Context& context, const ObjectKey& key, ByteRange range,
@@ -69,7 +70,11 @@ class BlockCache final : public ObjectStore {
     return slow_->remove(context, keys);
   }
 
-  std::string describe() const override { return fast_->describe() + " over " + slow_->describe(); }
+  std::string describe() const override {
+    const std::string index = notes_.describe();
+    return fast_->describe() + (index.empty() ? "" : " with " + index) + " over " +
+           slow_->describe();
+  }
 
  private:
   void forget(const Context& context, const TieredObject& object, const ByteRange& range);
@@ -81,6 +86,7 @@ class BlockCache final : public ObjectStore {
   const BlockCacheOptions options_;
   TierBreaker breaker_;
   BlockFlights flights_;
+  BlockNotes notes_;  // of reads and fills, which end before it
   TierReads reads_;
   BlockFills fills_;  // holds claims, and uses all of the above until its end
   const TierParts parts_;
@@ -130,9 +136,10 @@ std::unique_ptr<ObjectStore> block_cache(std::unique_ptr<ObjectStore> slow,
                                          std::unique_ptr<ObjectStore> fast,
                                          std::unique_ptr<BlockClaims> claims,
                                          BlockCacheOptions options, TierMeter& meter,
-                                         const Context& process) {
+                                         const Context& process,
+                                         std::unique_ptr<RecencyIndex> index) {
   return std::make_unique<BlockCache>(std::move(slow), std::move(fast), std::move(claims),
-                                      std::move(options), meter, process);
+                                      std::move(options), meter, process, std::move(index));
 }
 
 }  // namespace thaw

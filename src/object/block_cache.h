@@ -8,6 +8,8 @@
 #include <string>
 
 #include "object/block_claims.h"
+#include "object/block_notes.h"
+#include "object/recency_index.h"
 #include "object/store.h"
 #include "object/tier_meter.h"
 
@@ -37,6 +39,8 @@ struct BlockCacheOptions {
   // Fills that would pass it are dropped; 0: no bound. What the tier holds already is counted once,
   // before the first fill, and other processes' fills are not seen. Nothing is evicted here.
   uint64_t max_bytes = 0;
+  BlockNotesOptions notes{};                      // for the index
+  const WallClock* wall_clock = &system_clock();  // outlives the store; for the index
 };
 
 // Reads through: what `fast` has is taken from there, what it lacks is fetched from `slow` in whole
@@ -46,15 +50,17 @@ struct BlockCacheOptions {
 // many threads wait: each waits under its own context, and when the one that fetches fails or is
 // cancelled another takes over (after two failures of the store the error is everybody's). A read
 // with Freshness::origin asks `slow`, and removes the blocks that it covers from `fast`.
-// Nothing that `fast` does fails a read: its errors are counted in `meter` and logged. A read of
-// `fast` ends in time as far as `fast` keeps its contexts' deadlines. `claims` may be null. `meter`
-// and `process` (the context of fills) outlive the store. The destructor waits for fills, at most
-// for drain_time.
-// Precondition: block_bytes is a power of two from 64 KiB to 64 MiB.
+// An `index` (which may be null) is told what is used, filled and removed, behind the readers'
+// backs. Nothing that `fast` does fails a read: its errors are counted in `meter` and logged. A
+// read of `fast` ends in time as far as `fast` keeps its contexts' deadlines. `claims` may be null.
+// `meter` and `process` (the context of fills) outlive the store. The destructor waits for fills
+// and notes, at most for the drain_time of each. Precondition: block_bytes is a power of two from
+// 64 KiB to 64 MiB.
 std::unique_ptr<ObjectStore> block_cache(std::unique_ptr<ObjectStore> slow,
                                          std::unique_ptr<ObjectStore> fast,
                                          std::unique_ptr<BlockClaims> claims,
                                          BlockCacheOptions options, TierMeter& meter,
-                                         const Context& process);
+                                         const Context& process,
+                                         std::unique_ptr<RecencyIndex> index = nullptr);
 
 }  // namespace thaw

@@ -12,11 +12,12 @@
 namespace thaw {
 
 BlockFills::BlockFills(ObjectStore& fast, const BlockCacheOptions& options, TierBreaker& breaker,
-                       TierMeter& meter, const Context& process)
+                       TierMeter& meter, BlockNotes& notes, const Context& process)
     : fast_(fast),
       options_(options),
       breaker_(breaker),
       meter_(meter),
+      notes_(notes),
       process_(process),
       usage_(fast, options.max_bytes) {}
 
@@ -194,8 +195,10 @@ Result<> BlockFills::store(const Context& context, const Item& item, bool& dropp
     usage_.give_back(block_bytes);
     return std::move(put).error();
   }
+  notes_.admitted(item.fill.name, block_bytes);
   if (is_forgotten(item)) {
     THAW_CHECK(fast_.remove(context, std::span(&item.fill.name, 1)));
+    notes_.evicted(item.fill.name);
     usage_.give_back(block_bytes);
     dropped = true;
   }

@@ -16,6 +16,7 @@
 #include "format/tier_block.h"
 #include "object/block_cache.h"
 #include "object/block_flights.h"
+#include "object/block_notes.h"
 #include "object/tier_breaker.h"
 #include "object/tier_usage.h"
 
@@ -34,7 +35,7 @@ struct BlockFill {
 class BlockFills {
  public:
   BlockFills(ObjectStore& fast, const BlockCacheOptions& options, TierBreaker& breaker,
-             TierMeter& meter, const Context& process);
+             TierMeter& meter, BlockNotes& notes, const Context& process);
   ~BlockFills();
   BlockFills(const BlockFills&) = delete;
   BlockFills& operator=(const BlockFills&) = delete;
@@ -79,6 +80,7 @@ class BlockFills {
   const BlockCacheOptions& options_;
   TierBreaker& breaker_;
   TierMeter& meter_;
+  BlockNotes& notes_;
   const Context& process_;
   TierUsage usage_;
   std::atomic<bool> marked_{false};

@@ -24,7 +24,7 @@ class Fills : public ::testing::Test {
     options_.fill_threads = 1;
     options_.fill_queue_bytes = 4 * kBlock;
   }
-  void open() { fills_.emplace(*fast_, options_, breaker_, meter_, context_); }
+  void open() { fills_.emplace(*fast_, options_, breaker_, meter_, notes_, context_); }
   // Blocks `first`… of an object, as they come in one fetch.
   void add(uint64_t first, size_t count) {
     const Buffer all = Buffer::copy_of(test::random_bytes(count * kBlock, first));
@@ -68,6 +68,7 @@ class Fills : public ::testing::Test {
   TierBreaker breaker_{3, std::chrono::hours(1)};
   TierMeter meter_;
   const Context context_;
+  BlockNotes notes_{nullptr, {}, system_clock(), meter_, context_};
   std::latch begun_{1};
   std::latch go_{1};
   std::optional<BlockFills> fills_;
@@ -180,7 +181,7 @@ TEST_F(Fills, WhatIsLeftAfterTheDrainTimeIsDropped) {
 TEST_F(Fills, AStoppedProcessDoesNotWaitForThem) {
   StopFlag stop;
   const Context process(stop);
-  BlockFills fills(*fast_, options_, breaker_, meter_, process);
+  BlockFills fills(*fast_, options_, breaker_, meter_, notes_, process);
   stop.stop();
   std::vector<BlockFill> one;
   one.push_back(fill_of(0, Buffer::copy_of(test::random_bytes(kBlock, 1))));

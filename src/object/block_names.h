@@ -32,4 +32,15 @@ class BlockNames {
   std::string prefix_;
 };
 
+// What a block's name says, as it lies in the tier. Views into the name.
+struct BlockPlace {
+  std::string_view object;  // "blocks/<store>/<object>"
+  std::string_view group;   // "blocks/<store>/<first segment of the object's name>"
+  std::string_view rest;    // "<version>-<size>/<number>"
+};
+// Empty for what is no block's name.
+std::optional<BlockPlace> place_of_block(std::string_view name);
+// "blocks/<store>", and no more of it.
+bool is_store_folder(std::string_view name);
+
 }  // namespace thaw

@@ -61,5 +61,36 @@ TEST(BlockNames, WhatIsTooLongIsNotKept) {
   EXPECT_EQ(name(key("x"), ObjectVersion{std::string(1025, 'e'), 1}), "not kept");
 }
 
+TEST(BlockNames, ANameSaysWhereItBelongs) {
+  for (const char* object : {"packs/3f/ab", "x", "a/@/once-64/5", "build1/r/@", "@"}) {
+    const ObjectVersion version{"e", 1};
+    const auto names = BlockNames::of("store", key(object), version, 1 << 20);
+    ASSERT_TRUE(names.has_value()) << object;
+    const ObjectKey block = names->block(12);
+    const auto place = place_of_block(block.text());
+    ASSERT_TRUE(place.has_value()) << block.text();
+    const std::string folder = block.text().substr(0, 23);
+    EXPECT_TRUE(is_store_folder(folder));
+    EXPECT_EQ(place->object, folder + "/" + object);
+    const std::string first = std::string(object).substr(0, std::string(object).find('/'));
+    EXPECT_EQ(place->group, folder + "/" + first);
+    EXPECT_TRUE(place->rest.ends_with("-1024/12")) << place->rest;
+    EXPECT_EQ(std::string(place->object) + "/@/" + std::string(place->rest), block.text());
+  }
+}
+
+TEST(BlockNames, WhatIsNoBlockHasNoPlace) {
+  const std::string folder = "blocks/0123456789abcdef";
+  EXPECT_TRUE(place_of_block(folder + "/o/@/once-64/0").has_value());
+  for (const std::string& name :
+       {std::string(), std::string("/"), std::string("blocks/"), folder, folder + "/",
+        folder + "/@/once-64/0", folder + "//@/once-64/0", folder + "/o/@/once-64/",
+        folder + "/o/@/once-64", folder + "/o/@/-64/0", folder + "/o/@/once-/0",
+        folder + "/o/@/once64/0", folder + "/o/once-64/0", folder + "/o@/once-64/0",
+        folder + "/o/@/once-64/0x", folder + "x/o/@/once-64/0", folder + "o/@/once-64/0"}) {
+    EXPECT_FALSE(place_of_block(name).has_value()) << name;
+  }
+}
+
 }  // namespace
 }  // namespace thaw

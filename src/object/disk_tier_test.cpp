@@ -125,6 +125,9 @@ TEST_F(DiskTierTest, AnEmptyMarkerIsOneThatAPowerCutLeft) {
 TEST_F(DiskTierTest, OneThatSomebodyEmptiedWhileItWasUsedIsStillOne) {
   make("blocks/0123456789abcdef/packs/a/@/once-4096/0");
   make("claims");
+  make("index.sqlite");
+  make("index.sqlite-wal");
+  make("index.sqlite-shm");
   make(".tmp/x");
   EXPECT_TRUE(is_ok(open_disk_tier(path_)));
 }

@@ -89,14 +89,16 @@ Result<std::optional<TierHit>> TierReads::look(const Context& context, const Tie
     meter_.stepped_over.fetch_add(1, std::memory_order_relaxed);
     return std::nullopt;
   }
+  const ObjectKey block = object.names.block(number);
   const Context limited = context.within(options_.read_timeout);
-  auto hit = read(limited, object, number, from, to);
+  auto hit = read(limited, object, block, number, from, to);
   const auto end = Context::Clock::now();
   if (hit) {
     breaker_.settle(permit, Outcome::hit, end);
     meter_.hits.fetch_add(1, std::memory_order_relaxed);
     meter_.hit_bytes.fetch_add(hit->bytes.size(), std::memory_order_relaxed);
     meter_.hit_latency.add(end - start);
+    notes_.touched(block);
     return *std::move(hit);
   }
   if (hit.error().code() == Code::not_found) {
@@ -109,7 +111,6 @@ Result<std::optional<TierHit>> TierReads::look(const Context& context, const Tie
     return std::move(alive).error();
   }
   breaker_.settle(permit, Outcome::failed, end);
-  const ObjectKey block = object.names.block(number);
   if (is_corrupt) {
     meter_.corrupt.fetch_add(1, std::memory_order_relaxed);
     log::warn("{}: {}: {}; fetched anew", fast_.describe(), block.text(), hit.error().text());
@@ -121,11 +122,11 @@ Result<std::optional<TierHit>> TierReads::look(const Context& context, const Tie
   return std::nullopt;
 }
 
-Result<TierHit> TierReads::read(const Context& context, const TieredObject& object, uint64_t number,
-                                uint32_t from, uint32_t to) {
+Result<TierHit> TierReads::read(const Context& context, const TieredObject& object,
+                                const ObjectKey& name, uint64_t number, uint32_t from,
+                                uint32_t to) {
   const TierBlock wanted = expected(object, number);
   if (!is_valid(wanted)) return Error(Code::not_found, "the object has no such block");
-  const ObjectKey name = object.names.block(number);
   if (const Header known = headers_.find(name.text())) {
     THAW_CHECK(check_identity(known->block, object, number));
     return read_data(context, name, *known, from, to);
@@ -176,7 +177,11 @@ void TierReads::remove(const Context& context, std::span<const ObjectKey> blocks
   for (const ObjectKey& block : blocks) headers_.forget(block.text());
   const Context limited = context.within(options_.read_timeout);
   const auto removed = fast_.remove(limited, blocks);
-  if (!removed) log::info("{}: {}", fast_.describe(), removed.error().text());
+  if (!removed) {
+    log::info("{}: {}", fast_.describe(), removed.error().text());
+    return;
+  }
+  for (const ObjectKey& block : blocks) notes_.evicted(block);
 }
 
 }  // namespace thaw

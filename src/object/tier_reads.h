@@ -10,6 +10,7 @@
 #include "format/tier_block.h"
 #include "object/block_cache.h"
 #include "object/block_names.h"
+#include "object/block_notes.h"
 #include "object/tier_breaker.h"
 
 namespace thaw {
@@ -32,8 +33,8 @@ struct TierHit {
 class TierReads {
  public:
   TierReads(ObjectStore& fast, const BlockCacheOptions& options, TierBreaker& breaker,
-            TierMeter& meter)
-      : fast_(fast), options_(options), breaker_(breaker), meter_(meter) {}
+            TierMeter& meter, BlockNotes& notes)
+      : fast_(fast), options_(options), breaker_(breaker), meter_(meter), notes_(notes) {}
 
   // The bytes [from, to) of a block's data; fewer where it ends before. Empty when the tier does
   // not have it, whatever the reason: a block that is not what it says is removed and counted,
@@ -60,8 +61,8 @@ class TierReads {
     std::unordered_map<std::string, Header> young_, old_;
   };
 
-  Result<TierHit> read(const Context& context, const TieredObject& object, uint64_t number,
-                       uint32_t from, uint32_t to);
+  Result<TierHit> read(const Context& context, const TieredObject& object, const ObjectKey& name,
+                       uint64_t number, uint32_t from, uint32_t to);
   Result<TierHit> read_data(const Context& context, const ObjectKey& block,
                             const TierBlockHeader& header, uint32_t from, uint32_t to);
 
@@ -69,6 +70,7 @@ class TierReads {
   const BlockCacheOptions& options_;
   TierBreaker& breaker_;
   TierMeter& meter_;
+  BlockNotes& notes_;
   Headers headers_;
 };
 
