@@ -73,6 +73,49 @@ bool meet(const std::string& a, const std::string& b) {
   return a.starts_with(b) || b.starts_with(a);
 }
 
+struct Fast {
+  std::unique_ptr<ObjectStore> store;
+  std::unique_ptr<BlockClaims> claims;
+  std::string place;
+};
+
+// Code::invalid where it is no tier, or cannot be one; else it cannot be opened for now.
+Result<Fast> open_fast(const TierConfig& tier, const Config& config, const Environment& environment,
+                       BucketParts& parts) {
+  if (tier.kind == TierConfig::Kind::disk) {
+    THAW_ASSIGN(DiskTier disk, open_disk_tier(tier.place));
+    return Fast{std::move(disk.store), std::move(disk.claims), place_of_path(tier.place)};
+  }
+  THAW_ASSIGN(StoreUrl url, parse_store_url(tier.place, "/"));
+  auto* bucket = std::get_if<S3Url>(&url);
+  if (bucket == nullptr) {
+    return Error(Code::invalid, "a tier of kind \"bucket\" has a url of s3:// or gs://");
+  }
+  Fast fast;
+  fast.store = open_bucket(std::move(*bucket), config, environment, parts);
+  fast.place = place_of_bucket(parts.url->options);
+  return fast;
+}
+
+// Asks nobody yet. Null: there is none.
+std::unique_ptr<RecencyIndex> open_index(const TierConfig& tier, const std::string& place,
+                                         TierMeter& meter) {
+  switch (tier.index) {
+    case TierConfig::Index::off:
+      return nullptr;
+    case TierConfig::Index::sqlite:
+      return make_sqlite_index({place + std::string(kTierIndexName)}, meter);
+    case TierConfig::Index::redis:
+      break;
+  }
+  RedisIndexOptions options{tier.redis};
+  // Machines that share a bucket name it alike; what lies in another bucket is not theirs.
+  if (options.url.prefix.empty()) {
+    options.url.prefix = fmt::format("thaw-{:016x}", checksum64(as_bytes(place)));
+  }
+  return make_redis_index(std::move(options));
+}
+
 // Puts the tiers in front of a store.
 class TierStack {
  public:
@@ -85,8 +128,12 @@ class TierStack {
   // Farthest first: each is put before what came before it.
   Result<> put_before(const TierConfig& tier, const std::string& store_name, OpenedStore& opened) {
     OpenedTier made;
-    THAW_ASSIGN(std::optional<Fast> fast, open_fast(tier, made.bucket).within(tier.where));
-    if (!fast) return {};
+    auto fast = open_fast(tier, config_, environment_, made.bucket).within(tier.where);
+    if (!fast && fast.error().code() == Code::invalid) return std::move(fast).error();
+    if (!fast) {
+      log::warn("a tier is left out: {}", fast.error().text());
+      return {};
+    }
     for (const std::string& other : places_) {
       if (!meet(fast->place, other)) continue;
       return Error(Code::invalid, fmt::format("{}: a tier lies in the place of another, or of the "
@@ -112,53 +159,6 @@ class TierStack {
   }
 
  private:
-  // Asks nobody yet. Null: there is none.
-  static std::unique_ptr<RecencyIndex> open_index(const TierConfig& tier, const std::string& place,
-                                                  TierMeter& meter) {
-    switch (tier.index) {
-      case TierConfig::Index::off:
-        return nullptr;
-      case TierConfig::Index::sqlite:
-        return make_sqlite_index({place + std::string(kTierIndexName)}, meter);
-      case TierConfig::Index::redis:
-        break;
-    }
-    RedisIndexOptions options{tier.redis};
-    // Machines that share a bucket name it alike; what lies in another bucket is not theirs.
-    if (options.url.prefix.empty()) {
-      options.url.prefix = fmt::format("thaw-{:016x}", checksum64(as_bytes(place)));
-    }
-    return make_redis_index(std::move(options));
-  }
-
-  struct Fast {
-    std::unique_ptr<ObjectStore> store;
-    std::unique_ptr<BlockClaims> claims;
-    std::string place;
-  };
-
-  // Empty when it cannot be opened for now, which is no reason to stop.
-  Result<std::optional<Fast>> open_fast(const TierConfig& tier, BucketParts& parts) const {
-    if (tier.kind == TierConfig::Kind::disk) {
-      auto disk = open_disk_tier(tier.place);
-      if (disk) {
-        return Fast{std::move(disk->store), std::move(disk->claims), place_of_path(tier.place)};
-      }
-      if (disk.error().code() == Code::invalid) return std::move(disk).error();
-      log::warn("a tier is left out: {}", disk.error().text());
-      return std::optional<Fast>();
-    }
-    THAW_ASSIGN(StoreUrl url, parse_store_url(tier.place, "/"));
-    auto* bucket = std::get_if<S3Url>(&url);
-    if (bucket == nullptr) {
-      return Error(Code::invalid, "a tier of kind \"bucket\" has a url of s3:// or gs://");
-    }
-    Fast fast;
-    fast.store = open_bucket(std::move(*bucket), config_, environment_, parts);
-    fast.place = place_of_bucket(parts.url->options);
-    return fast;
-  }
-
   const Config& config_;
   const Environment& environment_;
   const Context& process_;
@@ -166,6 +166,29 @@ class TierStack {
 };
 
 }  // namespace
+
+Result<TierPlaces> open_tiers(const Config& config, const Environment& environment) {
+  TierPlaces places;
+  for (const TierConfig& tier : config.tiers) {
+    TierPlace place;
+    auto fast = open_fast(tier, config, environment, place.bucket).within(tier.where);
+    if (!fast && fast.error().code() == Code::invalid) return std::move(fast).error();
+    if (!fast) {
+      places.faults.push_back(fast.error().text());
+      continue;
+    }
+    place.where = tier.where;
+    place.max_bytes = tier.max_bytes;
+    if (tier.kind == TierConfig::Kind::disk) place.directory = tier.place;
+    place.name = fast->store->describe();
+    place.meter = std::make_unique<TierMeter>();
+    place.index = open_index(tier, fast->place, *place.meter);
+    place.store = std::move(fast->store);
+    place.claims = std::move(fast->claims);
+    places.tiers.push_back(std::move(place));
+  }
+  return places;
+}
 
 Result<OpenedStore> open_store(const Config& config, const Locations& locations,
                                const Environment& environment, const Context& process) {
@@ -189,11 +212,11 @@ Result<OpenedStore> open_store(const Config& config, const Locations& locations,
     THAW_ASSIGN(backend, open_disk_store(path));
     place = place_of_path(path);
   }
-  const std::string name = backend->describe();
+  opened.store_name = backend->describe();
   opened.store = retrying(metered(std::move(backend), *opened.meter), config.retry);
   TierStack stack(config, environment, process, std::move(place));
   for (auto tier = config.tiers.rbegin(); tier != config.tiers.rend(); ++tier) {
-    THAW_CHECK(stack.put_before(*tier, name, opened));
+    THAW_CHECK(stack.put_before(*tier, opened.store_name, opened));
   }
   return opened;
 }

@@ -22,6 +22,7 @@ struct Session {
   const Context& context;
   const Config& config;
   const Locations& locations;
+  const Environment& environment;
   OpenedStore& opened;
   Progress& progress;
 
@@ -60,6 +61,8 @@ std::unique_ptr<Command> make_verify();
 std::unique_ptr<Command> make_read();
 std::unique_ptr<Command> make_extract();
 std::unique_ptr<Command> make_gc();
+std::unique_ptr<Command> make_invalidate();
+std::unique_ptr<Command> make_tier();
 std::unique_ptr<Command> make_doctor();
 
 }  // namespace thaw::cli

@@ -95,11 +95,11 @@ void report_stats(const OpenedStore& opened, const std::string& name) {
     const TierMeter& each = *tier.meter;
     say(fmt::format(
         "stats: tier {}: {} hits, {} misses, {} stepped over, {} failures, {} corrupt; "
-        "{} taken, {} from below; {} fills ({}), {} dropped, {} failed; "
+        "{} taken, {} from below; {} fills ({}), {} dropped, {} failed, {} made room; "
         "hits within {} us (half), {} us (99%)",
         tier.name, each.hits, each.misses, each.stepped_over, each.failures, each.corrupt,
         human_size(each.hit_bytes), human_size(each.miss_bytes), each.fills,
-        human_size(each.filled_bytes), each.fills_dropped, each.fills_failed,
+        human_size(each.filled_bytes), each.fills_dropped, each.fills_failed, each.evicted,
         each.hit_latency.quantile_us(0.5), each.hit_latency.quantile_us(0.99)));
     if (!tier.has_index) continue;
     say(fmt::format("stats: tier {}: index: {} notes, {} dropped, {} failures, {} rebuilt",

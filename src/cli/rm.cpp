@@ -3,8 +3,8 @@
 #include "cli/command.h"
 #include "cli/describe.h"
 #include "cli/text.h"
-#include "snapshot/catalog.h"
-#include "snapshot/query.h"
+#include "cli/tiers_of.h"
+#include "gc/invalidate.h"
 
 namespace thaw::cli {
 namespace {
@@ -37,40 +37,29 @@ class Rm final : public Command {
   std::string subject() const override { return ref_; }
 
   Outcome run(Session& session) override {
-    auto numbers = yes_ ? remove_generations(session.context, session.store(), *parsed_ref_)
-                        : plan(session.context, session.store());
-    if (!numbers) return failure_about(numbers.error());
-    if (numbers->empty()) return failure_about(Error(Code::not_found, "no snapshot of " + ref_));
+    const auto removal = gc::plan_removal(session.context, session.store(), *parsed_ref_);
+    if (!removal) return failure_about(removal.error());
+    if (removal->keys.empty())
+      return failure_about(Error(Code::not_found, "no snapshot of " + ref_));
+    const std::vector<uint64_t>& numbers = removal->keys.front().generations;
+    if (yes_) {
+      const auto done = gc::execute(session.context, session.store(), *removal);
+      if (!done) return failure_about(done.error());
+    }
     Outcome outcome;
     outcome.fields["key"] = parsed_ref_->key.text();
     outcome.fields["removed"] = yes_;
-    outcome.fields["generations"] = *numbers;
-    for (const uint64_t number : *numbers) {
+    outcome.fields["generations"] = numbers;
+    for (const uint64_t number : numbers) {
       outcome.listing += fmt::format("{} {}@{}\n", yes_ ? "removed" : "would remove",
                                      parsed_ref_->key.text(), number);
     }
     if (!yes_) outcome.hint = "nothing was removed; --yes does it";
+    if (yes_) drop_from_tiers(session, removal->objects, "", outcome);
     return outcome;
   }
 
  private:
-  // The generations that would go, newest first. One that cannot be read goes too.
-  Result<std::vector<uint64_t>> plan(const Context& context, ObjectStore& store) const {
-    std::vector<uint64_t> candidates;
-    if (parsed_ref_->generation) {
-      candidates.push_back(*parsed_ref_->generation);
-    } else {
-      THAW_ASSIGN(candidates, generations_of(context, store, parsed_ref_->key));
-    }
-    std::vector<uint64_t> live;
-    for (const uint64_t number : candidates) {
-      auto entry = find_generation(context, store, parsed_ref_->key, number);
-      if (!entry && entry.error().code() != Code::corrupt) return std::move(entry).error();
-      if (!entry || *entry) live.push_back(number);
-    }
-    return live;
-  }
-
   std::string ref_;
   bool yes_ = false;
   std::optional<KeyRef> parsed_ref_;

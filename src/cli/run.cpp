@@ -90,7 +90,7 @@ Outcome run_command(const CommandLine& line, const Context& root, Clock::time_po
   if (!opened) return wrong_usage(opened.error().text());
   if (line.explain()) report_chain(*opened->store);
   Progress progress;
-  Session session{context, config, locations, *opened, progress};
+  Session session{context, config, locations, environment, *opened, progress};
   Outcome outcome;
   {
     std::optional<ProgressLine> shown;

@@ -30,7 +30,8 @@ class BlockCache final : public ObjectStore {
         breaker_(options_.breaker_failures, options_.breaker_rest),
         notes_(std::move(index), options_.notes, *options_.wall_clock, meter, process),
         reads_(*fast_, options_, breaker_, meter, notes_),
-        fills_(*fast_, options_, breaker_, meter, notes_, process),
+        fills_(*fast_, options_, breaker_, meter, notes_, claims_.get(), *options_.wall_clock,
+               process),
         parts_{*slow_, claims_.get(), options_, meter, flights_, reads_, fills_} {}
 
   Result<Fetched> get(const Context& context, const ObjectKey& key, ByteRange range,

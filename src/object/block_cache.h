@@ -36,8 +36,7 @@ struct BlockCacheOptions {
   // doubles with each probe that fails (tier_breaker.h).
   unsigned breaker_failures = 3;
   std::chrono::milliseconds breaker_rest{5000};
-  // Fills that would pass it are dropped; 0: no bound. What the tier holds already is counted once,
-  // before the first fill, and other processes' fills are not seen. Nothing is evicted here.
+  // Room for fills is made by removing what was used longest ago (tier_room.h); 0: no bound.
   uint64_t max_bytes = 0;
   BlockNotesOptions notes{};                      // for the index
   const WallClock* wall_clock = &system_clock();  // outlives the store; for the index

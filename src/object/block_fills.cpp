@@ -12,14 +12,15 @@
 namespace thaw {
 
 BlockFills::BlockFills(ObjectStore& fast, const BlockCacheOptions& options, TierBreaker& breaker,
-                       TierMeter& meter, BlockNotes& notes, const Context& process)
+                       TierMeter& meter, BlockNotes& notes, BlockClaims* claims,
+                       const WallClock& clock, const Context& process)
     : fast_(fast),
       options_(options),
       breaker_(breaker),
       meter_(meter),
       notes_(notes),
       process_(process),
-      usage_(fast, options.max_bytes) {}
+      room_({&fast, notes.index(), claims}, options.max_bytes, clock, meter) {}
 
 BlockFills::~BlockFills() {
   drain();
@@ -179,7 +180,8 @@ Result<> BlockFills::store(const Context& context, const Item& item, bool& dropp
     marked_.store(true);
   }
   const uint64_t block_bytes = header_bytes_of(item.fill.block) + item.fill.data.size();
-  THAW_ASSIGN(const bool room, usage_.take(context, block_bytes));
+  const ObjectKey& name = item.fill.name;
+  THAW_ASSIGN(const bool room, room_.make(context, name, block_bytes));
   if (!room) {
     dropped = true;
     return {};
@@ -187,19 +189,19 @@ Result<> BlockFills::store(const Context& context, const Item& item, bool& dropp
   Result<PutOutcome> put = Error(Code::exhausted, "no memory for a block");
   try {
     Buffer block(encode_tier_block(item.fill.block, item.fill.data.view()));
-    put = fast_.put(context, item.fill.name, std::move(block), PutMode::overwrite);
+    put = fast_.put(context, name, std::move(block), PutMode::overwrite);
   } catch (const std::bad_alloc&) {
     log::info("fill a tier: no memory for a block");
   }
   if (!put) {
-    usage_.give_back(block_bytes);
+    room_.give_back(context, name, block_bytes);
     return std::move(put).error();
   }
-  notes_.admitted(item.fill.name, block_bytes);
+  if (!room_.admits()) notes_.admitted(name, block_bytes);
   if (is_forgotten(item)) {
-    THAW_CHECK(fast_.remove(context, std::span(&item.fill.name, 1)));
-    notes_.evicted(item.fill.name);
-    usage_.give_back(block_bytes);
+    THAW_CHECK(fast_.remove(context, std::span(&name, 1)));
+    if (!room_.admits()) notes_.evicted(name);
+    room_.give_back(context, name, block_bytes);
     dropped = true;
   }
   return {};

@@ -18,7 +18,7 @@
 #include "object/block_flights.h"
 #include "object/block_notes.h"
 #include "object/tier_breaker.h"
-#include "object/tier_usage.h"
+#include "object/tier_room.h"
 
 namespace thaw {
 
@@ -35,7 +35,8 @@ struct BlockFill {
 class BlockFills {
  public:
   BlockFills(ObjectStore& fast, const BlockCacheOptions& options, TierBreaker& breaker,
-             TierMeter& meter, BlockNotes& notes, const Context& process);
+             TierMeter& meter, BlockNotes& notes, BlockClaims* claims, const WallClock& clock,
+             const Context& process);
   ~BlockFills();
   BlockFills(const BlockFills&) = delete;
   BlockFills& operator=(const BlockFills&) = delete;
@@ -82,7 +83,7 @@ class BlockFills {
   TierMeter& meter_;
   BlockNotes& notes_;
   const Context& process_;
-  TierUsage usage_;
+  TierRoom room_;
   std::atomic<bool> marked_{false};
 
   mutable std::mutex mutex_;

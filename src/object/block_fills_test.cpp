@@ -181,7 +181,7 @@ TEST_F(Fills, WhatIsLeftAfterTheDrainTimeIsDropped) {
 TEST_F(Fills, AStoppedProcessDoesNotWaitForThem) {
   StopFlag stop;
   const Context process(stop);
-  BlockFills fills(*fast_, options_, breaker_, meter_, notes_, process);
+  BlockFills fills(*fast_, options_, breaker_, meter_, notes_, nullptr, system_clock(), process);
   stop.stop();
   std::vector<BlockFill> one;
   one.push_back(fill_of(0, Buffer::copy_of(test::random_bytes(kBlock, 1))));

@@ -40,11 +40,14 @@ std::optional<BlockNames> BlockNames::of(std::string_view store_name, const Obje
   if (version && (version->etag.empty() || version->etag.size() > kTierEtagMost)) {
     return std::nullopt;
   }
-  std::string prefix =
-      fmt::format("blocks/{:016x}/{}/@/{}-{}/", checksum64(as_bytes(store_name)), object.text(),
-                  version ? name_of(*version) : "once", block_bytes / 1024);
+  std::string prefix = fmt::format("{}/{}/@/{}-{}/", block_folder(store_name), object.text(),
+                                   version ? name_of(*version) : "once", block_bytes / 1024);
   if (!ObjectKey::parse(prefix + std::string(kNumberDigits, '9'))) return std::nullopt;
   return BlockNames(std::move(prefix));
+}
+
+std::string block_folder(std::string_view store_name) {
+  return fmt::format("{}{:016x}", kFolder, checksum64(as_bytes(store_name)));
 }
 
 bool is_store_folder(std::string_view name) {

@@ -40,6 +40,8 @@ struct BlockPlace {
 };
 // Empty for what is no block's name.
 std::optional<BlockPlace> place_of_block(std::string_view name);
+// "blocks/<store>": where the blocks of a store of this name lie.
+std::string block_folder(std::string_view store_name);
 // "blocks/<store>", and no more of it.
 bool is_store_folder(std::string_view name);
 

@@ -47,6 +47,8 @@ class BlockNotes {
     add(BlockNote::Kind::admit, block, bytes);
   }
   void evicted(const ObjectKey& block) { add(BlockNote::Kind::evict, block, 0); }
+  // Null without one. For who asks it at once; it lives as long as this.
+  RecencyIndex* index() const { return index_.get(); }
   // The index's own name; empty without one.
   std::string describe() const;
 

@@ -28,7 +28,8 @@ struct TierMeter {
   std::atomic<uint64_t> hit_bytes{0};        // taken from the tier
   std::atomic<uint64_t> miss_bytes{0};       // fetched from below
   std::atomic<uint64_t> fills{0}, filled_bytes{0}, fills_dropped{0}, fills_failed{0};
-  std::atomic<uint64_t> corrupt{0};         // blocks that were not what they said
+  std::atomic<uint64_t> evicted{0}, evicted_bytes{0};  // blocks that made room for others
+  std::atomic<uint64_t> corrupt{0};                    // blocks that were not what they said
   std::atomic<uint64_t> failures{0};        // reads of the tier that failed or came too late
   std::atomic<uint64_t> stepped_over{0};    // blocks that were not asked for: the breaker was open
   std::atomic<uint64_t> notes{0};           // uses, fills and removals that the index was told of

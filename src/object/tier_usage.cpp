@@ -19,6 +19,12 @@ void TierUsage::give_back(uint64_t bytes) {
   used_bytes_ -= std::min(bytes, used_bytes_);
 }
 
+void TierUsage::set(uint64_t used_bytes) {
+  const std::lock_guard lock(mutex_);
+  used_bytes_ = used_bytes;
+  counted_ = true;
+}
+
 Result<> TierUsage::count(const Context& context) {
   uint64_t used_bytes = 0;
   ListOptions options;

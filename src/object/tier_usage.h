@@ -1,4 +1,4 @@
-// TierUsage: how many bytes a tier holds, to keep it from growing past its bound.
+// TierUsage: how many bytes a tier without an index holds.
 #pragma once
 
 #include <cstdint>
@@ -19,6 +19,8 @@ class TierUsage {
   // be listed; the next question tries again.
   Result<bool> take(const Context& context, uint64_t bytes);
   void give_back(uint64_t bytes);
+  // As counted by somebody else.
+  void set(uint64_t used_bytes);
 
  private:
   Result<> count(const Context& context);

@@ -159,23 +159,4 @@ Result<std::vector<Difference>> diff(const Context& context, ObjectStore& store,
   return TreeDiff(a.tree, b.tree).run();
 }
 
-Result<std::vector<uint64_t>> remove_generations(const Context& context, ObjectStore& store,
-                                                 const KeyRef& ref) {
-  THAW_ASSIGN(const StoreState state, find_store(context, store));
-  std::vector<uint64_t> removed;
-  if (state == StoreState::absent) return removed;
-  std::vector<uint64_t> numbers;
-  if (ref.generation) {
-    numbers.push_back(*ref.generation);
-  } else {
-    THAW_ASSIGN(numbers, generations_of(context, store, ref.key));
-  }
-  // Oldest first: stopped half-way, the newest still stands and nobody is given an older one.
-  for (auto number = numbers.rbegin(); number != numbers.rend(); ++number) {
-    THAW_ASSIGN(const bool was_there, retire(context, store, ref.key, *number));
-    if (was_there) removed.insert(removed.begin(), *number);
-  }
-  return removed;
-}
-
 }  // namespace thaw

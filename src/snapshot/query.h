@@ -65,9 +65,4 @@ Result<VerifyReport> verify(const Context& context, ObjectStore& store,
                             const std::optional<KeyRef>& ref, unsigned threads,
                             const KnownDamage& damage, Progress* progress);
 
-// Retires KEY@N, or with no generation all of KEY's. The numbers that were retired, newest first;
-// none when there was nothing.
-Result<std::vector<uint64_t>> remove_generations(const Context& context, ObjectStore& store,
-                                                 const KeyRef& ref);
-
 }  // namespace thaw
