@@ -42,7 +42,7 @@ struct BlockCacheOptions {
 // Reads through: what `fast` has is taken from there, what it lacks is fetched from `slow` in whole
 // blocks (neighbours in one request), answered, and kept by a detached fill. Kept are objects below
 // "packs/" and "manifests/", which are write-once (the etag in an answer about one may be empty),
-// and reads that want a version; everything else goes to `slow` alone. One fetch a block however
+// reads that want a version, and first reads (Wanted::first) under the version that answers; everything else goes to `slow` alone. One fetch a block however
 // many threads wait: each waits under its own context, and when the one that fetches fails or is
 // cancelled another takes over (after two failures of the store the error is everybody's). A read
 // with Freshness::origin asks `slow`, and removes the blocks that it covers from `fast`.

@@ -39,6 +39,14 @@ std::optional<BlockNames> BlockNames::of(std::string_view store_name, const Obje
   return BlockNames(std::move(prefix));
 }
 
+std::optional<BlockNames> BlockNames::of_all_versions(std::string_view store_name,
+                                                      const ObjectKey& object) {
+  std::string prefix =
+      fmt::format("blocks/{:016x}/{}/@/", checksum64(as_bytes(store_name)), object.text());
+  if (!ObjectKey::parse(prefix + std::string(kNumberDigits, '9'))) return std::nullopt;
+  return BlockNames(std::move(prefix));
+}
+
 ObjectKey BlockNames::block(uint64_t number) const {
   return *ObjectKey::parse(prefix_ + std::to_string(number));
 }
