@@ -69,6 +69,7 @@ class Read final : public Command {
  public:
   CLI::App& declare(CLI::App& parent) override;
   Output output() const override { return Output::bytes; }
+  Reach reach() const override { return Reach::through_tiers; }
   Result<> check() override;
   std::string subject() const override { return object_.empty() ? ref_ + " " + file_ : object_; }
   Outcome run(Session& session) override;
