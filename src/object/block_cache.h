@@ -30,7 +30,7 @@ struct BlockCacheOptions {
   std::chrono::milliseconds fill_timeout{10'000};  // of one block; longer counts as failed
   std::chrono::milliseconds drain_time{2000};      // for the queue, when the decorator is destroyed
   std::chrono::milliseconds claim_wait{2000};  // for another process that fetches the same block
-  // Failures in a row that open the breaker, and the time until one probe is let through; it
+  // Failures of the last twice as many calls that open the breaker, and the time until one probe is let through; it
   // doubles with each probe that fails (tier_breaker.h).
   unsigned breaker_failures = 3;
   std::chrono::milliseconds breaker_rest{5000};
