@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "base/task_group.h"
 #include "object/contract.h"
 
 namespace thaw {
@@ -29,6 +30,9 @@ struct Slot {
   std::unique_ptr<BlockClaims::Claim> claim{};
 };
 using Run = std::span<Slot*>;
+
+// Looks that are round trips, on their way at once.
+constexpr size_t kMostLooks = 8;
 
 uint64_t sum_or_most(uint64_t a, uint64_t b) { return a > UINT64_MAX - b ? UINT64_MAX : a + b; }
 
@@ -63,6 +67,8 @@ class BlockRead {
   std::vector<Slot> slots_of(uint64_t at, uint64_t end) const;
   Result<> look_up(std::vector<Slot>& slots);
   Result<bool> look(Slot& slot);
+  Result<> look_at_once(std::span<Slot* const> open);
+  bool look_nearby(Slot& slot);
   Result<> fetch_led(std::vector<Slot>& slots);
   Result<> wait_for_claims(std::vector<Slot*> others);
   Result<> fetch_all(std::span<Slot* const> wanted);
@@ -145,16 +151,47 @@ std::vector<Slot> BlockRead::slots_of(uint64_t at, uint64_t end) const {
 // --- the tier
 
 Result<> BlockRead::look_up(std::vector<Slot>& slots) {
+  std::vector<Slot*> open;
   for (Slot& slot : slots) {
     if (slot.done) continue;
     slot.landed = parts_.flights.landed(slot.name.text());
-    THAW_CHECK(look(slot));
+    if (parts_.options.reads_pieces) {
+      THAW_CHECK(look(slot));
+    } else if (!look_nearby(slot)) {
+      open.push_back(&slot);
+    }
+  }
+  return look_at_once(open);
+}
+
+// Where each look is a round trip they are on their way together.
+Result<> BlockRead::look_at_once(std::span<Slot* const> open) {
+  std::vector<std::optional<TierHit>> hits(open.size());
+  const auto threads = static_cast<unsigned>(std::min<size_t>(open.size(), kMostLooks));
+  THAW_CHECK(parallel_for(context_, threads, open.size(),
+                          [&](const Context& inner, unsigned, size_t i) -> Result<> {
+                            const Slot& slot = *open[i];
+                            THAW_ASSIGN(hits[i], parts_.reads.look(inner, object_, slot.number,
+                                                                   slot.from, slot.to));
+                            return {};
+                          }));
+  for (size_t i = 0; i < open.size(); ++i) {
+    if (hits[i]) take(*open[i], std::move(hits[i]->bytes), hits[i]->info);
   }
   return {};
 }
 
 // Whether that ends the search for this block.
 Result<bool> BlockRead::look(Slot& slot) {
+  if (look_nearby(slot)) return true;
+  THAW_ASSIGN(auto hit, parts_.reads.look(context_, object_, slot.number, slot.from, slot.to));
+  if (!hit) return false;
+  take(slot, std::move(hit->bytes), hit->info);
+  return true;
+}
+
+// The same without asking the tier.
+bool BlockRead::look_nearby(Slot& slot) {
   const bool past_the_end =
       object_.object_bytes && info_ && slot.number > (*object_.object_bytes - 1) / block_bytes_;
   if (past_the_end) {
@@ -168,10 +205,7 @@ Result<bool> BlockRead::look(Slot& slot) {
     take(slot, std::move(bytes), pending->info);
     return true;
   }
-  THAW_ASSIGN(auto hit, parts_.reads.look(context_, object_, slot.number, slot.from, slot.to));
-  if (!hit) return false;
-  take(slot, std::move(hit->bytes), hit->info);
-  return true;
+  return false;
 }
 
 // --- what this read fetches
