@@ -386,6 +386,7 @@ Result<> Saver::store_into(PackWriter& packs) {
   options.compression_level = request_.compression_level;
   options.threads = request_.threads;
   options.record_stats = record_stats_;
+  options.distance = request_.distance;
   Ingest ingest(scan_, request_.path, *layout_, packs, store_, damage_, options, progress_);
 
   std::vector<uint32_t> unknown;
