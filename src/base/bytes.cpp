@@ -20,7 +20,8 @@ uint8_t* allocate(size_t size_bytes) {
     bytes = std::malloc(size_bytes);
   } else if (::posix_memalign(&bytes, kHugePageBytes, size_bytes) == 0) {
     // What the kernel has none of are small pages, and the answer changes nothing.
-    static_cast<void>(::madvise(bytes, size_bytes / kHugePageBytes * kHugePageBytes, MADV_HUGEPAGE));
+    static_cast<void>(
+        ::madvise(bytes, size_bytes / kHugePageBytes * kHugePageBytes, MADV_HUGEPAGE));
   }
   if (bytes == nullptr) throw std::bad_alloc();
   return static_cast<uint8_t*>(bytes);

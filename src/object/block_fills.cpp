@@ -37,7 +37,8 @@ BlockFills::~BlockFills() {
 void BlockFills::drain() {
   const Context limited = process_.within(options_.drain_time);
   std::unique_lock lock(mutex_);
-  while (unfinished_ != 0 && limited.alive()) {
+  // Nobody waits at a command's end for a tier that was given up.
+  while (unfinished_ != 0 && limited.alive() && breaker_.is_closed()) {
     // Stop flags do not signal the condition, so look at them a few times a second.
     idle_.wait_for(lock, std::chrono::milliseconds(20));
   }

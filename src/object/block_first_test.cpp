@@ -118,8 +118,8 @@ TEST_F(FirstRead, AnotherProcessThatFetchesIsWaitedForAWhileOnly) {
   stack_.options.claim_wait = std::chrono::milliseconds(1);
   settle();
   const std::string text = stack_.add("images/x", 2 * kBlock);
-  const auto names = BlockNames::of_all_versions(stack_.options.store_name,
-                                                 TierStack::key("images/x"));
+  const auto names =
+      BlockNames::of_all_versions(stack_.options.store_name, TierStack::key("images/x"));
   held_.insert(names->block(0).text());
   EXPECT_EQ(first(ByteRange::of(0, 10)), text.substr(0, 10));
   EXPECT_EQ(finds(), 1U) << "by its version, as if the tier held something";

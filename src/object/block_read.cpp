@@ -31,9 +31,6 @@ struct Slot {
 };
 using Run = std::span<Slot*>;
 
-// Looks that are round trips, on their way at once.
-constexpr size_t kMostLooks = 8;
-
 uint64_t sum_or_most(uint64_t a, uint64_t b) { return a > UINT64_MAX - b ? UINT64_MAX : a + b; }
 
 bool is_final(Code code) {
@@ -164,11 +161,17 @@ Result<> BlockRead::look_up(std::vector<Slot>& slots) {
   return look_at_once(open);
 }
 
-// Where each look is a round trip they are on their way together.
+// Where each look is a round trip they are on their way together; but a tier that has not answered
+// yet is asked for one.
 Result<> BlockRead::look_at_once(std::span<Slot* const> open) {
+  while (open.size() > 1 && !parts_.reads.steady()) {
+    THAW_CHECK(look(*open.front()));
+    open = open.subspan(1);
+  }
   std::vector<std::optional<TierHit>> hits(open.size());
-  const auto threads = static_cast<unsigned>(std::min<size_t>(open.size(), kMostLooks));
-  THAW_CHECK(parallel_for(context_, threads, open.size(),
+  if (open.empty()) return {};
+  const TierReads::Extra extra(parts_.reads, static_cast<unsigned>(open.size() - 1));
+  THAW_CHECK(parallel_for(context_, 1 + extra.count(), open.size(),
                           [&](const Context& inner, unsigned, size_t i) -> Result<> {
                             const Slot& slot = *open[i];
                             THAW_ASSIGN(hits[i], parts_.reads.look(inner, object_, slot.number,

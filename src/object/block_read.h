@@ -33,7 +33,6 @@ inline constexpr uint64_t kTierFetchBytes = 16 * 1024 * 1024;
 Result<> check_fetched(const TierParts& parts, const ObjectKey& key, const ByteRange& range,
                        const Fetched& fetched);
 // What came as blocks to be kept, from block `first` on.
-std::vector<BlockFill> fills_of(const TieredObject& object, uint64_t first,
-                                const Fetched& fetched);
+std::vector<BlockFill> fills_of(const TieredObject& object, uint64_t first, const Fetched& fetched);
 
 }  // namespace thaw

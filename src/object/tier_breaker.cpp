@@ -35,6 +35,7 @@ TierBreaker::Permit TierBreaker::enter(Time now) {
 
 void TierBreaker::settle(Permit permit, Outcome outcome, Time now) {
   const std::lock_guard lock(mutex_);
+  if (outcome == Outcome::hit || outcome == Outcome::absent) answered_ = true;
   if (permit == Permit::probe) {
     // One answer is little: after an absence the next failure is enough to open it again.
     if (outcome == Outcome::absent) close(failures_ - 1);
@@ -59,6 +60,11 @@ void TierBreaker::settle(Permit permit, Outcome outcome, Time now) {
 bool TierBreaker::is_closed() const {
   const std::lock_guard lock(mutex_);
   return state_ == State::closed;
+}
+
+bool TierBreaker::is_steady() const {
+  const std::lock_guard lock(mutex_);
+  return state_ == State::closed && answered_ && reads_.none();
 }
 
 // Says nothing of reads: a tier whose blocks come back damaged takes them without complaint.

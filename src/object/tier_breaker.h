@@ -33,6 +33,9 @@ class TierBreaker {
   void settle(Permit permit, Outcome outcome, Time now);
   // Fills go through while it is closed; they never probe.
   bool is_closed() const;
+  // Whether the tier has answered, and no recent read failed: then many may ask at once, where it
+  // would otherwise be found out that it fails by many that wait.
+  bool is_steady() const;
   void filled();
   void fill_failed(Time now);
 
@@ -48,6 +51,7 @@ class TierBreaker {
     // As if so many had failed, and nothing else been asked.
     void assume(unsigned failed) { bits_ = (uint64_t{1} << failed) - 1; }
     bool too_many() const;
+    bool none() const { return bits_ == 0; }
 
    private:
     const unsigned failures_;
@@ -64,6 +68,7 @@ class TierBreaker {
   State state_ = State::closed;
   Recent reads_;
   Recent fills_;
+  bool answered_ = false;
   unsigned factor_ = 1;  // of the next rest
   Time until_{};         // open
 };

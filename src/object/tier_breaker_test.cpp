@@ -65,6 +65,21 @@ TEST_F(Breaker, OneThatFailsEveryThirdTimeIsStillAsked) {
   EXPECT_TRUE(breaker_.is_closed());
 }
 
+TEST_F(Breaker, IsSteadyOnceItAnsweredAndNothingFailedLately) {
+  EXPECT_FALSE(breaker_.is_steady()) << "nobody knows yet";
+  read(Outcome::absent);
+  EXPECT_TRUE(breaker_.is_steady());
+  read(Outcome::failed);
+  for (int i = 0; i < 5; ++i) read(Outcome::hit);
+  EXPECT_FALSE(breaker_.is_steady()) << "one of the last six failed";
+  read(Outcome::unknown);
+  EXPECT_FALSE(breaker_.is_steady());
+  read(Outcome::absent);
+  EXPECT_TRUE(breaker_.is_steady());
+  fail(3);
+  EXPECT_FALSE(breaker_.is_steady());
+}
+
 TEST_F(Breaker, AReaderThatGivesUpHasSeenNothing) {
   fail(2);
   read(Outcome::unknown);

@@ -158,7 +158,8 @@ Result<> BaseReader::State::fetch(const Context& context, uint32_t base,
 Result<> BaseReader::State::fetch_runs(const Context& context, uint32_t base,
                                        std::span<const Run> runs) {
   if (distance == StoreDistance::local) {
-    for (const Run run : runs) THAW_CHECK(take_run(context, base, run, get_run(context, base, run)));
+    for (const Run run : runs)
+      THAW_CHECK(take_run(context, base, run, get_run(context, base, run)));
     return {};
   }
   std::vector<std::optional<Result<Fetched>>> got(runs.size());

@@ -164,9 +164,8 @@ Result<bool> IngestWorker::lay_over_base(const Context& context, const LargeFile
   if (there.empty()) return false;
   base_window_.clear();
   base_window_.resize(window.content.size());
-  THAW_ASSIGN(const auto lost,
-              base_reader_.read(context, parent.base, there, window.offset, base_window_.span(),
-                                read_next(parent, window)));
+  THAW_ASSIGN(const auto lost, base_reader_.read(context, parent.base, there, window.offset,
+                                                 base_window_.span(), read_next(parent, window)));
   base.lost.insert(base.lost.end(), lost.begin(), lost.end());
   base.content = base_window_.view();
   base.alive = &file.parent_alive;
