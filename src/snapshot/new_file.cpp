@@ -52,6 +52,10 @@ bool is_regular_with_a_name(int fd) {
 // Those that no process holds. Where there are no locks none is removed.
 void remove_abandoned(int folder) {
   for (const std::string& name : new_files_in(folder)) {
+    // Opening a device may do something.
+    struct stat status {};
+    if (::fstatat(folder, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) continue;
+    if (!S_ISREG(status.st_mode)) continue;
     const auto fd = open_at(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
     if (!fd || !is_regular_with_a_name(fd->get())) continue;
     if (::flock(fd->get(), LOCK_EX | LOCK_NB) != 0) continue;
