@@ -83,7 +83,7 @@ NewFile::~NewFile() {
   if (named_) ::unlinkat(folder_, name_.c_str(), 0);
 }
 
-Result<NewFile> NewFile::make(int folder, std::string destination) {
+Result<NewFile> NewFile::make(int folder, const std::string& destination) {
   remove_abandoned(folder);
   // Between its making and its lock another process may take a file for abandoned.
   constexpr int kAttempts = 10;

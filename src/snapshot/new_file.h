@@ -16,7 +16,7 @@ namespace thaw {
 class NewFile {
  public:
   // `folder` outlives the file.
-  static Result<NewFile> make(int folder, std::string destination);
+  static Result<NewFile> make(int folder, const std::string& destination);
   NewFile(NewFile&& other) noexcept;
   NewFile& operator=(NewFile&&) = delete;
   ~NewFile();
