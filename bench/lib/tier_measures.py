@@ -13,6 +13,11 @@ from lib.report import Row, time_row
 OBJECT_BYTES = 256 * MIB
 BLOCK = 4 * MIB
 NAME = "templates/rootfs.img"
+# What a tier that fails costs while its breaker is open: the time of a long read, less that of a short
+# one in which it opens.
+LONG_NAME = "templates/long.img"
+LONG_BYTES = 1024 * MIB
+SHORT_BYTES = 256 * MIB
 # Reads of one block in a measured run: one alone is mostly a process that starts.
 BLOCKS_A_RUN = 16
 TRACE_READS = 200
@@ -27,8 +32,12 @@ class TieredThaw(BucketThaw):
         self._config.write_text(json.dumps({"tier": list(tiers)}))
         return self
 
-    def read(self, *words):
-        return [*self.command[:-1], "--config-json", self._config, "read", "--object", NAME, *words]
+    def read(self, *words, name=NAME):
+        return [*self.command[:-1], "--config-json", self._config, "read", "--object", name, *words]
+
+    def upload(self, source, name):
+        subprocess.run([AWS, "--endpoint-url", self._server.endpoint, "s3", "cp", "--quiet", str(source),
+                        f"s3://{self._server.bucket}/{self._prefix}/{name}"], check=True, env=self.environment)
 
 
 def measure_tiers(plan):
@@ -40,10 +49,10 @@ def measure_tiers(plan):
         with open(source, "wb") as file:
             for _ in range(OBJECT_BYTES // MIB):
                 file.write(noise.randbytes(MIB))
-        subprocess.run([AWS, "--endpoint-url", server.endpoint, "s3", "cp", "--quiet", str(source),
-                        f"s3://{server.bucket}/{thaw._prefix}/{NAME}"], check=True, env=thaw.environment)
+        thaw.upload(source, NAME)
         measure_cold(plan, server, thaw)
         measure_dead(plan, server, thaw)
+        measure_failing(plan, server, thaw)
         measure_replay(plan, thaw, source)
         wipe(source)
 
@@ -88,6 +97,58 @@ def measure_dead(plan, server, thaw):
     dead, store = samples
     plan.report.keep("tiers: dead near bucket", samples)
     plan.report.add(time_row(5, "256 MiB through a dead near bucket, to the store alone", dead, store, limit=1.15))
+
+
+# A near bucket and what is wrong with it: options of test/support/fault_proxy.py.
+FAILING = {
+    "slow by 2 s": ("--latency-ms", "2000"),
+    "corrupt": ("--method", "GET", "--fault", "flip=1"),
+    "denying": ("--fault", "denied=1"),
+    "denying writes": ("--method", "PUT", "--fault", "denied=1"),
+}
+
+
+def measure_failing(plan, server, thaw):
+    """5: a near bucket that answers, but to no use, to the store alone, once the breaker is open."""
+    bench = plan.bench
+    source = bench.place("long.img")
+    noise = random.Random(SEED)
+    with open(source, "wb") as file:
+        for _ in range(LONG_BYTES // MIB):
+            file.write(noise.randbytes(MIB))
+    thaw.upload(source, LONG_NAME)
+    wipe(source)
+    near = f"{server.bucket}-near"
+    subprocess.run([AWS, "--endpoint-url", server.endpoint, "s3", "mb", f"s3://{near}"], check=True,
+                   env=thaw.environment, stdout=subprocess.DEVNULL)
+    for name, options in FAILING.items():
+        prefix = name.replace(" ", "-")
+        if name == "corrupt":
+            # What is to be damaged on its way must be there; as much as a drain at exit may write.
+            thaw.tiers({"kind": "bucket", "url": f"s3://{near}/{prefix}?endpoint={server.endpoint}"})
+            for offset in range(0, LONG_BYTES, 128 * MIB):
+                bench.run(shell([thaw.read("--offset", str(offset), "--length", str(128 * MIB), name=LONG_NAME)]),
+                          env=thaw.environment)
+        with server.shaped(*options) as endpoint:
+            thaw.tiers({"kind": "bucket", "url": f"s3://{near}/{prefix}?endpoint={endpoint}"})
+            measure_open(plan, thaw, name)
+
+
+def measure_open(plan, thaw, name):
+    bench = plan.bench
+    short = ["--length", str(SHORT_BYTES)]
+
+    def case(what, *words):
+        return Case(what, lambda: bench.run(shell([thaw.read(*words, name=LONG_NAME)]), env=thaw.environment))
+    samples = bench.interleaved(
+        f"tiers: {name}", case("long", "--stats"), case("short", *short),
+        case("long alone", "--no-tiers"), case("short alone", *short, "--no-tiers"))
+    plan.report.keep(f"tiers: {name}", samples)
+    long, begin, long_alone, begin_alone = (sample.median for sample in samples)
+    plan.report.add(Row(5, f"near bucket {name}, breaker open: 768 MiB, to the store alone",
+                        (long - begin) / (long_alone - begin_alone), limit=1.15,
+                        detail=f"{long - begin:.2f} s of {long:.2f}; alone {long_alone - begin_alone:.2f} of "
+                               f"{long_alone:.2f}"))
 
 
 def measure_replay(plan, thaw, source):

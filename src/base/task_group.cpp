@@ -4,13 +4,23 @@
 
 #include <algorithm>
 #include <atomic>
+#include <optional>
+#include <system_error>
 
 namespace thaw {
 
 TaskGroup::TaskGroup(const Context& parent, unsigned threads, size_t queue_limit)
     : context_(parent.with(stop_)), queue_limit_(std::max<size_t>(queue_limit, 1)) {
   threads_.reserve(threads);
-  for (unsigned i = 0; i < std::max(threads, 1U); ++i) threads_.emplace_back([this] { work(); });
+  for (unsigned i = 0; i < std::max(threads, 1U); ++i) {
+    try {
+      threads_.emplace_back([this] { work(); });
+    } catch (const std::system_error&) {
+      // Those that did start do all the work, only slower; thrown from here they would be lost.
+      if (threads_.empty()) throw;
+      break;
+    }
+  }
 }
 
 TaskGroup::~TaskGroup() { stop_and_join(); }
@@ -92,11 +102,16 @@ Result<> parallel_for(const Context& context, unsigned threads, size_t count,
     return {};
   };
   if (workers <= 1) return run(context, 0);
-  TaskGroup group(context, workers, workers);
-  for (unsigned worker = 0; worker < workers; ++worker) {
-    group.submit([&run, worker](const Context& inner) { return run(inner, worker); });
+  std::optional<TaskGroup> group;
+  try {
+    group.emplace(context, workers, workers);
+  } catch (const std::system_error&) {
+    return run(context, 0);  // a machine without a thread to spare
   }
-  return group.wait();
+  for (unsigned worker = 0; worker < workers; ++worker) {
+    group->submit([&run, worker](const Context& inner) { return run(inner, worker); });
+  }
+  return group->wait();
 }
 
 unsigned usable_cores() {

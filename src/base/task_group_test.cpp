@@ -1,8 +1,11 @@
 #include "base/task_group.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <fstream>
 #include <latch>
 #include <memory>
 #include <set>
@@ -235,6 +238,34 @@ TEST(ParallelFor, BeginsNothingOnceStopped) {
 }
 
 TEST(UsableCores, AreSome) { EXPECT_GE(usable_cores(), 1U); }
+
+// In a child process, which may have few more bytes than it has: stacks for one thread, or for
+// none.
+int tasks_done_within(uint64_t more_bytes) {
+  struct rlimit limit {};
+  std::ifstream statm("/proc/self/statm");
+  uint64_t pages = 0;
+  statm >> pages;
+  limit.rlim_cur = limit.rlim_max = pages * 4096 + more_bytes;
+  if (::setrlimit(RLIMIT_AS, &limit) != 0) return -1;
+  std::atomic<int> done{0};
+  const auto ended =
+      parallel_for(Context(), 16, 100, [&](const Context&, unsigned, size_t) -> Result<> {
+        ++done;
+        return {};
+      });
+  return ended ? done.load() : -1;
+}
+
+TEST(ParallelForDeathTest, DoesAllWithAsFewThreadsAsThereAre) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "sanitizers need the address space";
+#else
+  for (const uint64_t more : {uint64_t{1} << 20, uint64_t{12} << 20}) {
+    EXPECT_EXIT(::_exit(tasks_done_within(more) == 100 ? 0 : 1), ::testing::ExitedWithCode(0), "");
+  }
+#endif
+}
 
 }  // namespace
 }  // namespace thaw

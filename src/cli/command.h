@@ -37,11 +37,16 @@ struct Session {
 // own.
 enum class Output { outcome, bytes };
 
+// Whether tiers may answer what a command reads, or the store alone: who looks for damage in the
+// store must not be shown what a tier has kept of it.
+enum class Reach { through_tiers, past_tiers };
+
 // Used once, by one thread: declared, parsed into, checked, run.
 class Command {
  public:
   virtual ~Command() = default;
   virtual Output output() const = 0;
+  virtual Reach reach() const = 0;
   // Adds the subcommand; parsing writes into this object.
   virtual CLI::App& declare(CLI::App& parent) = 0;
   // Turns words into values. Touches nothing; every error is wrong usage.

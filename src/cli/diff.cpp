@@ -54,6 +54,7 @@ class Diff final : public Command {
   }
 
   Output output() const override { return Output::outcome; }
+  Reach reach() const override { return Reach::through_tiers; }
   Result<> check() override {
     THAW_ASSIGN(KeyRef from, KeyRef::parse(from_));
     THAW_ASSIGN(KeyRef to, KeyRef::parse(to_));

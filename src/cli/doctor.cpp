@@ -42,6 +42,7 @@ class Doctor final : public Command {
     return app;
   }
   Output output() const override { return Output::outcome; }
+  Reach reach() const override { return Reach::through_tiers; }
   Result<> check() override { return {}; }
   std::string subject() const override { return ""; }
 

@@ -36,6 +36,7 @@ class Extract final : public Command {
     return app;
   }
   Output output() const override { return Output::outcome; }
+  Reach reach() const override { return Reach::through_tiers; }
 
   Result<> check() override {
     THAW_ASSIGN(KeyRef ref, KeyRef::parse(ref_));

@@ -28,6 +28,7 @@ class Ls final : public Command {
   }
 
   Output output() const override { return Output::outcome; }
+  Reach reach() const override { return Reach::through_tiers; }
   Result<> check() override { return {}; }
   std::string subject() const override { return prefix_; }
 

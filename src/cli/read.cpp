@@ -70,6 +70,7 @@ class Read final : public Command {
  public:
   CLI::App& declare(CLI::App& parent) override;
   Output output() const override { return Output::bytes; }
+  Reach reach() const override { return Reach::through_tiers; }
   Result<> check() override;
   std::string subject() const override { return object_.empty() ? ref_ + " " + file_ : object_; }
   Outcome run(Session& session) override;
@@ -178,7 +179,10 @@ Result<> Read::read_file(Session& session, StandardOutput& out) const {
 }
 
 Result<> Read::read_object(Session& session, StandardOutput& out) const {
-  THAW_ASSIGN(const auto reader, open_object(session.context, session.store(), *parsed_object_));
+  THAW_ASSIGN(const auto reader, open_object_at(session.context, session.store(), *parsed_object_,
+                                                offset_, length_.value_or(UINT64_MAX)));
+  // It could be opened: that the offset lies past its end was no refusal of the store's.
+  session.opened.meter->refused = 0;
   THAW_ASSIGN(const uint64_t length, length_in(reader->info().size_bytes));
   return reader->stream(session.context, offset_, length,
                         [&](Bytes bytes) { return out.write(bytes); });

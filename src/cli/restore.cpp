@@ -73,6 +73,7 @@ class Restore final : public Command {
  public:
   CLI::App& declare(CLI::App& parent) override;
   Output output() const override { return Output::outcome; }
+  Reach reach() const override { return Reach::through_tiers; }
   Result<> check() override;
   std::string subject() const override { return ref_; }
   Outcome run(Session& session) override;

@@ -86,7 +86,10 @@ Outcome run_command(const CommandLine& line, const Context& root, Clock::time_po
     end_after(left + kLastResort, exit_code(Status::failed, advice));
   }
   const Context context = config.timeout_ms ? root.within(left) : root;
-  auto opened = open_store(config, locations, environment, context);
+  Config past_tiers = config;
+  past_tiers.tiers.clear();
+  const bool through = line.command().reach() == Reach::through_tiers;
+  auto opened = open_store(through ? config : past_tiers, locations, environment, context);
   if (!opened) return wrong_usage(opened.error().text());
   if (line.explain()) report_chain(*opened->store);
   Progress progress;

@@ -44,6 +44,7 @@ class Save final : public Command {
  public:
   CLI::App& declare(CLI::App& parent) override;
   Output output() const override { return Output::outcome; }
+  Reach reach() const override { return Reach::through_tiers; }
   Result<> check() override;
   std::string subject() const override { return key_; }
   Outcome run(Session& session) override;

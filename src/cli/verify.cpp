@@ -29,6 +29,7 @@ class Verify final : public Command {
   }
 
   Output output() const override { return Output::outcome; }
+  Reach reach() const override { return Reach::past_tiers; }
   Result<> check() override {
     if (ref_.empty()) return {};
     THAW_ASSIGN(KeyRef ref, KeyRef::parse(ref_));

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "object/block_fills.h"
+#include "object/block_first.h"
 #include "object/block_flights.h"
 #include "object/block_names.h"
 #include "object/block_read.h"
@@ -32,12 +33,17 @@ class BlockCache final : public ObjectStore {
         reads_(*fast_, options_, breaker_, meter, notes_),
         fills_(*fast_, options_, breaker_, meter, notes_, claims_.get(), *options_.wall_clock,
                process),
-        parts_{*slow_, claims_.get(), options_, meter, flights_, reads_, fills_} {}
+        parts_{*slow_, *fast_, claims_.get(), options_, meter, flights_, reads_, fills_} {}
 
   Result<Fetched> get(const Context& context, const ObjectKey& key, ByteRange range,
                       const Wanted& wanted) override {
     auto names = BlockNames::of(options_.store_name, key, wanted.version, options_.block_bytes);
-    if (!names) return slow_->get(context, key, range, wanted);
+    if (!names) {
+      const bool adopts = wanted.adopts == Adopts::yes && wanted.freshness == Freshness::any &&
+                          !wanted.version && range.from == ByteRange::From::start;
+      if (adopts && range.length != 0) return read_first(context, parts_, key, range);
+      return slow_->get(context, key, range, wanted);
+    }
     TieredObject object{key, *std::move(names), options_.block_bytes, "", std::nullopt};
     if (wanted.version) {
       object.etag = wanted.version->etag;

@@ -32,8 +32,8 @@ struct BlockCacheOptions {
   std::chrono::milliseconds fill_timeout{10'000};  // of one block; longer counts as failed
   std::chrono::milliseconds drain_time{2000};      // for the queue, when the decorator is destroyed
   std::chrono::milliseconds claim_wait{2000};  // for another process that fetches the same block
-  // Failures in a row that open the breaker, and the time until one probe is let through; it
-  // doubles with each probe that fails (tier_breaker.h).
+  // Failures of the last twice as many calls that open the breaker, and the time until one probe is
+  // let through; it doubles with each probe that fails (tier_breaker.h).
   unsigned breaker_failures = 3;
   std::chrono::milliseconds breaker_rest{5000};
   // Room for fills is made by removing what was used longest ago (tier_room.h); 0: no bound.
@@ -45,16 +45,16 @@ struct BlockCacheOptions {
 // Reads through: what `fast` has is taken from there, what it lacks is fetched from `slow` in whole
 // blocks (neighbours in one request), answered, and kept by a detached fill. Kept are objects below
 // "packs/" and "manifests/", which are write-once (the etag in an answer about one may be empty),
-// and reads that want a version; everything else goes to `slow` alone. One fetch a block however
-// many threads wait: each waits under its own context, and when the one that fetches fails or is
-// cancelled another takes over (after two failures of the store the error is everybody's). A read
-// with Freshness::origin asks `slow`, and removes the blocks that it covers from `fast`.
-// An `index` (which may be null) is told what is used, filled and removed, behind the readers'
-// backs. Nothing that `fast` does fails a read: its errors are counted in `meter` and logged. A
-// read of `fast` ends in time as far as `fast` keeps its contexts' deadlines. `claims` may be null.
-// `meter` and `process` (the context of fills) outlive the store. The destructor waits for fills
-// and notes, at most for the drain_time of each. Precondition: block_bytes is a power of two from
-// 64 KiB to 64 MiB.
+// reads that want a version, and first reads (Wanted::first) under the version that answers;
+// everything else goes to `slow` alone. One fetch a block however many threads wait: each waits
+// under its own context, and when the one that fetches fails or is cancelled another takes over
+// (after two failures of the store the error is everybody's). A read with Freshness::origin asks
+// `slow`, and removes the blocks that it covers from `fast`. An `index` (which may be null) is told
+// what is used, filled and removed, behind the readers' backs. Nothing that `fast` does fails a
+// read: its errors are counted in `meter` and logged. A read of `fast` ends in time as far as
+// `fast` keeps its contexts' deadlines. `claims` may be null. `meter` and `process` (the context of
+// fills) outlive the store. The destructor waits for fills and notes, at most for the drain_time of
+// each. Precondition: block_bytes is a power of two from 64 KiB to 64 MiB.
 std::unique_ptr<ObjectStore> block_cache(std::unique_ptr<ObjectStore> slow,
                                          std::unique_ptr<ObjectStore> fast,
                                          std::unique_ptr<BlockClaims> claims,

@@ -392,6 +392,25 @@ void race(int count, const Work& work) {
   for (std::thread& thread : threads) thread.join();
 }
 
+TEST(BlockCacheThreads, ABucketIsAskedForAllBlocksOfAReadAtOnce) {
+  BlockCacheOptions options = test::small_blocks();
+  options.reads_pieces = false;
+  TierStack stack(options);
+  const std::string text = stack.add("packs/a", 5 * kBlock);
+  stack.touch("packs/a");
+  stack.settle();
+  stack.touch("packs/a", ByteRange::of(4 * kBlock, kBlock));  // it is a tier that answers
+  // Each look waits for the others: one after another they would wait for ever (here: for as long
+  // as a read of the tier may take, and then be failures).
+  std::latch under_way(4);
+  stack.fast_faults.on_call([&](const Call& call) -> Result<> {
+    if (call.verb == Verb::get && call.when == When::before) under_way.arrive_and_wait();
+    return {};
+  });
+  EXPECT_TRUE(stack.text("packs/a", ByteRange::of(0, 4 * kBlock)) == text.substr(0, 4 * kBlock));
+  EXPECT_EQ(stack.meter.hits, 5U);
+}
+
 TEST(BlockCacheThreads, OneFetchHoweverManyWait) {
   BlockCacheOptions options = test::small_blocks();
   options.block_bytes = 4 << 20;

@@ -39,7 +39,8 @@ BlockFills::~BlockFills() {
 void BlockFills::drain() {
   const Context limited = process_.within(options_.drain_time);
   std::unique_lock lock(mutex_);
-  while (unfinished_ != 0 && limited.alive()) {
+  // Nobody waits at a command's end for a tier that was given up.
+  while (unfinished_ != 0 && limited.alive() && breaker_.is_closed()) {
     // Stop flags do not signal the condition, so look at them a few times a second.
     idle_.wait_for(lock, std::chrono::milliseconds(20));
   }
@@ -70,6 +71,15 @@ bool BlockFills::start_threads() {
     threads_->submit([this](const Context& context) { return work(context); });
   }
   return true;
+}
+
+void BlockFills::prepare() {
+  if (!active()) return;
+  const std::lock_guard lock(mutex_);
+  if (closed_ || prepared_ || threads_) return;
+  prepared_ = true;
+  preparing_.store(true);
+  static_cast<void>(start_threads());
 }
 
 void BlockFills::add(std::vector<BlockFill> fills, uint64_t held_bytes) {
@@ -127,6 +137,11 @@ bool BlockFills::is_forgotten(const Item& item) const {
 // --- the threads
 
 Result<> BlockFills::work(const Context& context) {
+  if (preparing_.exchange(false)) {
+    const auto marked = mark(context.within(options_.fill_timeout));
+    // The first fill tries once more, and says why it cannot.
+    if (!marked) log::debug("{}: {}", fast_.describe(), marked.error().text());
+  }
   while (const std::shared_ptr<Item> item = next()) {
     write(context, *item);
     finish(item);
@@ -172,13 +187,17 @@ void BlockFills::write(const Context& context, const Item& item) {
   meter_.filled_bytes.fetch_add(item.fill.data.size(), std::memory_order_relaxed);
 }
 
+// Directories were looked at when they were opened; a bucket is not asked before it must be.
+Result<> BlockFills::mark(const Context& context) {
+  if (marked_.load()) return {};
+  THAW_ASSIGN(const bool is_tier, check_tier(context, fast_));
+  if (!is_tier) THAW_CHECK(mark_tier(context, fast_));
+  marked_.store(true);
+  return {};
+}
+
 Result<> BlockFills::store(const Context& context, const Item& item, bool& dropped) {
-  if (!marked_.load()) {
-    // Directories were looked at when they were opened; a bucket is not asked before it must be.
-    THAW_ASSIGN(const bool is_tier, check_tier(context, fast_));
-    if (!is_tier) THAW_CHECK(mark_tier(context, fast_));
-    marked_.store(true);
-  }
+  THAW_CHECK(mark(context));
   const uint64_t block_bytes = header_bytes_of(item.fill.block) + item.fill.data.size();
   const ObjectKey& name = item.fill.name;
   THAW_ASSIGN(const bool room, room_.make(context, name, block_bytes));

@@ -43,6 +43,8 @@ class BlockFills {
 
   // Whether fills are written at present.
   bool active() const;
+  // Fills are to come: what the first one needs is made meanwhile. Never blocks.
+  void prepare();
   // Blocks of one fetch, whose data all lie in one run of `held_bytes`: that is what the queue
   // keeps alive until the last of them is written. Never blocks. Precondition: each is valid, its
   // data as long as it says.
@@ -69,6 +71,7 @@ class BlockFills {
   bool start_threads();
   bool has_room(uint64_t bytes) const;
   Result<> work(const Context& context);
+  Result<> mark(const Context& context);
   std::shared_ptr<Item> next();
   void finish(const std::shared_ptr<Item>& item);
   void write(const Context& context, const Item& item);
@@ -85,6 +88,8 @@ class BlockFills {
   const Context& process_;
   TierRoom room_;
   std::atomic<bool> marked_{false};
+  std::atomic<bool> preparing_{false};  // the first thread is to mark the tier
+  bool prepared_ = false;
 
   mutable std::mutex mutex_;
   std::condition_variable ready_;  // something is queued, or it is over

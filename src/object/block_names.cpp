@@ -75,6 +75,13 @@ std::optional<BlockPlace> place_of_block(std::string_view name) {
                     name.substr(version + 1)};
 }
 
+std::optional<BlockNames> BlockNames::of_all_versions(std::string_view store_name,
+                                                      const ObjectKey& object) {
+  std::string prefix = fmt::format("{}/{}/@/", block_folder(store_name), object.text());
+  if (!ObjectKey::parse(prefix + std::string(kNumberDigits, '9'))) return std::nullopt;
+  return BlockNames(std::move(prefix));
+}
+
 ObjectKey BlockNames::block(uint64_t number) const {
   return *ObjectKey::parse(prefix_ + std::to_string(number));
 }

@@ -22,6 +22,11 @@ class BlockNames {
                                       const std::optional<ObjectVersion>& version,
                                       uint32_t block_bytes);
 
+  // The same of an object that may change, for all of its versions together: no block has one of
+  // these names, all begin with their prefix. (Rarely another object's do as well.)
+  static std::optional<BlockNames> of_all_versions(std::string_view store_name,
+                                                   const ObjectKey& object);
+
   // Precondition: a block of an object, so its number has 15 digits at most.
   ObjectKey block(uint64_t number) const;
   // What all of them begin with, and nothing else does.

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "base/task_group.h"
 #include "object/contract.h"
 
 namespace thaw {
@@ -15,9 +16,6 @@ namespace {
 
 using std::chrono::milliseconds;
 using Landing = BlockFlights::Landing;
-
-// One ranged get below takes no more; also how many blocks are looked after at once.
-constexpr uint64_t kFetchBytes = 16 * 1024 * 1024;
 
 // A block that the read needs.
 struct Slot {
@@ -66,6 +64,8 @@ class BlockRead {
   std::vector<Slot> slots_of(uint64_t at, uint64_t end) const;
   Result<> look_up(std::vector<Slot>& slots);
   Result<bool> look(Slot& slot);
+  Result<> look_at_once(std::span<Slot* const> open);
+  bool look_nearby(Slot& slot);
   Result<> fetch_led(std::vector<Slot>& slots);
   Result<> wait_for_claims(std::vector<Slot*> others);
   Result<> fetch_all(std::span<Slot* const> wanted);
@@ -98,7 +98,7 @@ Result<Fetched> BlockRead::run() {
   // An offset at the end or past it: the answer is not in any block.
   if (object_.object_bytes && at >= *object_.object_bytes) return past_the_tier();
   while (at < end) {
-    uint64_t blocks = std::max<uint64_t>(kFetchBytes / block_bytes_, 1);
+    uint64_t blocks = std::max<uint64_t>(kTierFetchBytes / block_bytes_, 1);
     // Where the end is not known, the first block tells.
     if (!object_.object_bytes && range_.length == UINT64_MAX) blocks = 1;
     const uint64_t start = at / block_bytes_ * block_bytes_;
@@ -148,16 +148,53 @@ std::vector<Slot> BlockRead::slots_of(uint64_t at, uint64_t end) const {
 // --- the tier
 
 Result<> BlockRead::look_up(std::vector<Slot>& slots) {
+  std::vector<Slot*> open;
   for (Slot& slot : slots) {
     if (slot.done) continue;
     slot.landed = parts_.flights.landed(slot.name.text());
-    THAW_CHECK(look(slot));
+    if (parts_.options.reads_pieces) {
+      THAW_CHECK(look(slot));
+    } else if (!look_nearby(slot)) {
+      open.push_back(&slot);
+    }
+  }
+  return look_at_once(open);
+}
+
+// Where each look is a round trip they are on their way together; but a tier that has not answered
+// yet is asked for one.
+Result<> BlockRead::look_at_once(std::span<Slot* const> open) {
+  while (open.size() > 1 && !parts_.reads.steady()) {
+    THAW_CHECK(look(*open.front()));
+    open = open.subspan(1);
+  }
+  std::vector<std::optional<TierHit>> hits(open.size());
+  if (open.empty()) return {};
+  const TierReads::Extra extra(parts_.reads, static_cast<unsigned>(open.size() - 1));
+  THAW_CHECK(parallel_for(context_, 1 + extra.count(), open.size(),
+                          [&](const Context& inner, unsigned, size_t i) -> Result<> {
+                            const Slot& slot = *open[i];
+                            THAW_ASSIGN(hits[i], parts_.reads.look(inner, object_, slot.number,
+                                                                   slot.from, slot.to));
+                            return {};
+                          }));
+  for (size_t i = 0; i < open.size(); ++i) {
+    if (hits[i]) take(*open[i], std::move(hits[i]->bytes), hits[i]->info);
   }
   return {};
 }
 
 // Whether that ends the search for this block.
 Result<bool> BlockRead::look(Slot& slot) {
+  if (look_nearby(slot)) return true;
+  THAW_ASSIGN(auto hit, parts_.reads.look(context_, object_, slot.number, slot.from, slot.to));
+  if (!hit) return false;
+  take(slot, std::move(hit->bytes), hit->info);
+  return true;
+}
+
+// The same without asking the tier.
+bool BlockRead::look_nearby(Slot& slot) {
   const bool past_the_end =
       object_.object_bytes && info_ && slot.number > (*object_.object_bytes - 1) / block_bytes_;
   if (past_the_end) {
@@ -171,10 +208,7 @@ Result<bool> BlockRead::look(Slot& slot) {
     take(slot, std::move(bytes), pending->info);
     return true;
   }
-  THAW_ASSIGN(auto hit, parts_.reads.look(context_, object_, slot.number, slot.from, slot.to));
-  if (!hit) return false;
-  take(slot, std::move(hit->bytes), hit->info);
-  return true;
+  return false;
 }
 
 // --- what this read fetches
@@ -204,6 +238,7 @@ Result<> BlockRead::fetch_led(std::vector<Slot>& slots) {
     }
     mine.push_back(&slot);
   }
+  if (claiming && !mine.empty()) parts_.fills.prepare();
   THAW_CHECK(fetch_all(mine));
   return wait_for_claims(std::move(others));
 }
@@ -241,7 +276,7 @@ Result<> BlockRead::wait_for_claims(std::vector<Slot*> others) {
 // Neighbours in one request.
 Result<> BlockRead::fetch_all(std::span<Slot* const> wanted) {
   std::vector<Slot*> run;
-  const size_t most = std::max<size_t>(kFetchBytes / block_bytes_, 1);
+  const size_t most = std::max<size_t>(kTierFetchBytes / block_bytes_, 1);
   for (size_t i = 0; i < wanted.size(); ++i) {
     run.push_back(wanted[i]);
     const bool ends = i + 1 == wanted.size() || wanted[i + 1]->number != wanted[i]->number + 1 ||
@@ -271,35 +306,14 @@ Result<Fetched> BlockRead::fetch_below(uint64_t first, uint64_t count) const {
   const ByteRange range = ByteRange::of(start, count * block_bytes_);
   THAW_ASSIGN(Fetched fetched, parts_.slow.get(context_, object_.key, range, wanted_));
   THAW_CHECK(check_version(wanted_, fetched.info));
-  const uint64_t size_bytes = fetched.info.size_bytes;
-  if (size_bytes < start || fetched.bytes.size() != std::min(size_bytes - start, range.length)) {
-    return Error(Code::unavailable,
-                 fmt::format("get {}: {} bytes came of {} from {} on", object_.key.text(),
-                             fetched.bytes.size(), size_bytes, start));
-  }
-  parts_.meter.misses.fetch_add((fetched.bytes.size() + block_bytes_ - 1) / block_bytes_,
-                                std::memory_order_relaxed);
-  parts_.meter.miss_bytes.fetch_add(fetched.bytes.size(), std::memory_order_relaxed);
+  THAW_CHECK(check_fetched(parts_, object_.key, range, fetched));
   return fetched;
 }
 
 // Before the flights land: who looks then finds the blocks waiting to be written.
 void BlockRead::fill(Run run, const Fetched& fetched) {
-  std::vector<BlockFill> fills;
-  uint64_t offset = 0;
-  for (Slot* slot : run) {
-    TierBlock block{.object = object_.key.text(),
-                    .etag = object_.etag,
-                    .number = slot->number,
-                    .object_bytes = fetched.info.size_bytes,
-                    .modified_ns = fetched.info.modified.ns,
-                    .full_bytes = static_cast<uint32_t>(block_bytes_)};
-    if (!is_valid(block)) break;  // past the end
-    const uint32_t length = data_bytes_of(block);
-    fills.push_back({slot->name, std::move(block), fetched.bytes.slice(offset, length),
-                     std::move(slot->claim)});
-    offset += length;
-  }
+  std::vector<BlockFill> fills = fills_of(object_, run.front()->number, fetched);
+  for (size_t i = 0; i < fills.size(); ++i) fills[i].claim = std::move(run[i]->claim);
   parts_.fills.add(std::move(fills), fetched.bytes.size());
 }
 
@@ -409,6 +423,39 @@ Result<Fetched> BlockRead::answer() {
 }
 
 }  // namespace
+
+Result<> check_fetched(const TierParts& parts, const ObjectKey& key, const ByteRange& range,
+                       const Fetched& fetched) {
+  const uint64_t size_bytes = fetched.info.size_bytes;
+  const uint64_t got = fetched.bytes.size();
+  if (size_bytes < range.offset || got != std::min(size_bytes - range.offset, range.length)) {
+    return Error(Code::unavailable, fmt::format("get {}: {} bytes came of {} from {} on",
+                                                key.text(), got, size_bytes, range.offset));
+  }
+  const uint64_t block_bytes = parts.options.block_bytes;
+  parts.meter.misses.fetch_add((got + block_bytes - 1) / block_bytes, std::memory_order_relaxed);
+  parts.meter.miss_bytes.fetch_add(got, std::memory_order_relaxed);
+  return {};
+}
+
+std::vector<BlockFill> fills_of(const TieredObject& object, uint64_t first,
+                                const Fetched& fetched) {
+  std::vector<BlockFill> fills;
+  for (uint64_t offset = 0; offset < fetched.bytes.size();) {
+    TierBlock block{.object = object.key.text(),
+                    .etag = object.etag,
+                    .number = first + fills.size(),
+                    .object_bytes = fetched.info.size_bytes,
+                    .modified_ns = fetched.info.modified.ns,
+                    .full_bytes = object.block_bytes};
+    if (!is_valid(block)) break;  // past the end
+    const uint32_t length = data_bytes_of(block);
+    fills.push_back({object.names.block(block.number), std::move(block),
+                     fetched.bytes.slice(offset, length), nullptr});
+    offset += length;
+  }
+  return fills;
+}
 
 Result<Fetched> read_through(const Context& context, const TierParts& parts, TieredObject object,
                              const ByteRange& range, const Wanted& wanted) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/task_group.h"
+#include "object/block_names.h"
 #include "object/contract.h"
 
 namespace thaw {
@@ -50,11 +51,15 @@ class Arrivals {
 
 class PinnedReader final : public ObjectReader {
  public:
-  PinnedReader(ObjectStore& store, ObjectKey key, ObjectInfo info)
+  // `first`: bytes of this version that are at hand.
+  PinnedReader(ObjectStore& store, ObjectKey key, ObjectInfo info, uint64_t first_offset = 0,
+               Buffer first = {})
       : store_(store),
         key_(std::move(key)),
         info_(std::move(info)),
-        wanted_(Freshness::any, ObjectVersion{info_.etag, info_.size_bytes}) {}
+        wanted_(Freshness::any, ObjectVersion{info_.etag, info_.size_bytes}),
+        first_offset_(first_offset),
+        first_(std::move(first)) {}
 
   const ObjectInfo& info() const override { return info_; }
 
@@ -80,6 +85,10 @@ class PinnedReader final : public ObjectReader {
   }
 
   Result<Buffer> fetch(const Context& context, const Piece& piece) {
+    if (piece.offset >= first_offset_ && piece.offset - first_offset_ <= first_.size() &&
+        piece.length <= first_.size() - (piece.offset - first_offset_)) {
+      return first_.slice(piece.offset - first_offset_, piece.length);
+    }
     auto fetched = store_.get(context, key_, ByteRange::of(piece.offset, piece.length), wanted_);
     if (!fetched && fetched.error().code() == Code::not_found) {
       return Error(Code::busy, key_.text() + " changed while it was read");
@@ -93,6 +102,8 @@ class PinnedReader final : public ObjectReader {
   const ObjectKey key_;
   const ObjectInfo info_;
   const Wanted wanted_;
+  const uint64_t first_offset_;
+  const Buffer first_;
 };
 
 // The n-th aligned piece of a range.
@@ -133,14 +144,36 @@ Result<> PinnedReader::stream(const Context& context, uint64_t offset, uint64_t 
   return group.wait();
 }
 
+Error no_such_object(const ObjectKey& key) {
+  return Error(Code::not_found, "no such object").within("open " + key.text());
+}
+
 }  // namespace
 
 Result<std::unique_ptr<ObjectReader>> open_object(const Context& context, ObjectStore& store,
                                                   ObjectKey key) {
   THAW_ASSIGN(auto info, store.find(context, key));
-  if (!info) return Error(Code::not_found, "no such object").within("open " + key.text());
+  if (!info) return no_such_object(key);
   return std::unique_ptr<ObjectReader>(
       std::make_unique<PinnedReader>(store, std::move(key), *std::move(info)));
+}
+
+Result<std::unique_ptr<ObjectReader>> open_object_at(const Context& context, ObjectStore& store,
+                                                     ObjectKey key, uint64_t offset,
+                                                     uint64_t length) {
+  // Its blocks have no version in their names: an answer from a tier has no etag.
+  if (is_write_once(key)) return open_object(context, store, std::move(key));
+  const uint64_t to_border = kPieceBytes - offset % kPieceBytes;
+  const auto range = ByteRange::of(offset, std::min(length, to_border));
+  auto got = store.get(context, key, range, Wanted::first());
+  // An offset past the end, by the store's word: find() tells where that is. Without an etag the
+  // version that it answers is not known.
+  const bool unknown = got ? got->info.etag.empty() : got.error().code() == Code::invalid;
+  if (unknown) return open_object(context, store, std::move(key));
+  if (!got && got.error().code() == Code::not_found) return no_such_object(key);
+  if (!got) return std::move(got).error().within("open " + key.text());
+  return std::unique_ptr<ObjectReader>(std::make_unique<PinnedReader>(
+      store, std::move(key), std::move(got->info), offset, std::move(got->bytes)));
 }
 
 }  // namespace thaw

@@ -32,4 +32,11 @@ class ObjectReader {
 Result<std::unique_ptr<ObjectReader>> open_object(const Context& context, ObjectStore& store,
                                                   ObjectKey key);
 
+// The same for somebody who is going to read `length` bytes (at least one) from `offset` on: their
+// beginning is fetched at once, and says which version it is, so that a short read costs one round
+// trip. What it is comes out when it is read, also that `offset` lies past the end.
+Result<std::unique_ptr<ObjectReader>> open_object_at(const Context& context, ObjectStore& store,
+                                                     ObjectKey key, uint64_t offset,
+                                                     uint64_t length);
+
 }  // namespace thaw

@@ -97,6 +97,22 @@ TEST_F(Reader, WhatIsNotThereIsNotFound) {
   EXPECT_TRUE(fails_with(Code::not_found, open_object(context_, *store_, key_)));
 }
 
+TEST_F(Reader, AShortReadOfAPlainStoreIsOneRequest) {
+  const std::string text = put(9 * kMiB, 1);
+  const auto reader = open_object_at(context_, *store_, key_, 5, 1000);
+  ASSERT_TRUE(is_ok(reader));
+  EXPECT_EQ(streamed(**reader, 5, 1000), text.substr(5, 1000));
+  EXPECT_EQ(faults_.calls(Verb::get), 1U);
+  EXPECT_EQ(faults_.calls(Verb::find), 0U);
+  EXPECT_EQ(streamed(**reader, 3 * kMiB, UINT64_MAX), text.substr(3 * kMiB));
+  // Past the end, and not there at all.
+  const auto past = open_object_at(context_, *store_, key_, 10 * kMiB, 1000);
+  ASSERT_TRUE(is_ok(past));
+  EXPECT_EQ((*past)->info().size_bytes, 9 * kMiB);
+  const auto none = *ObjectKey::parse("images/none");
+  EXPECT_TRUE(fails_with(Code::not_found, open_object_at(context_, *store_, none, 0, 1)));
+}
+
 TEST_F(Reader, AnEmptyObjectIsOne) {
   put(0, 1);
   const auto reader = open();

@@ -62,14 +62,25 @@ struct ObjectVersion {
 // Whether a tier may answer, or only the store below all tiers.
 enum class Freshness { any, origin };
 
+// Whether who names no version goes on with the one that answers.
+enum class Adopts { no, yes };
+
 // Who may answer a get, and with which bytes.
 struct Wanted {
   Freshness freshness = Freshness::any;
   // Only this version, whatever has come in its place; empty: the one that is there.
   std::optional<ObjectVersion> version{};
+  Adopts adopts = Adopts::no;
   // NOLINTNEXTLINE(google-explicit-constructor): Freshness alone is the rule
   Wanted(Freshness who) : freshness(who) {}
   Wanted(Freshness who, ObjectVersion which) : freshness(who), version(std::move(which)) {}
+  // A first read of an object that may change, by somebody who reads on in the version that
+  // answers: the one that is there now. A tier may keep what comes, under that version.
+  static Wanted first() {
+    Wanted wanted(Freshness::any);
+    wanted.adopts = Adopts::yes;
+    return wanted;
+  }
 };
 
 enum class PutMode {

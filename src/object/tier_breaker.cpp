@@ -1,13 +1,29 @@
 #include "object/tier_breaker.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace thaw {
+namespace {
+
+// Twice as many calls are remembered, in 64 bits.
+constexpr unsigned kMostFailures = 31;
+
+}  // namespace
 
 TierBreaker::TierBreaker(unsigned failures, std::chrono::milliseconds rest)
-    : failures_(std::max(failures, 1U)),
+    : failures_(std::clamp(failures, 1U, kMostFailures)),
       rest_(std::clamp<std::chrono::milliseconds>(rest, std::chrono::milliseconds(0),
-                                                  std::chrono::hours(24))) {}
+                                                  std::chrono::hours(24))),
+      reads_(failures_),
+      fills_(failures_) {}
+
+TierBreaker::Recent::Recent(unsigned failures)
+    : failures_(failures), mask_((uint64_t{1} << 2 * failures) - 1) {}
+
+bool TierBreaker::Recent::too_many() const {
+  return static_cast<unsigned>(std::popcount(bits_)) >= failures_;
+}
 
 TierBreaker::Permit TierBreaker::enter(Time now) {
   const std::lock_guard lock(mutex_);
@@ -19,6 +35,7 @@ TierBreaker::Permit TierBreaker::enter(Time now) {
 
 void TierBreaker::settle(Permit permit, Outcome outcome, Time now) {
   const std::lock_guard lock(mutex_);
+  if (outcome == Outcome::hit || outcome == Outcome::absent) answered_ = true;
   if (permit == Permit::probe) {
     // One answer is little: after an absence the next failure is enough to open it again.
     if (outcome == Outcome::absent) close(failures_ - 1);
@@ -31,15 +48,13 @@ void TierBreaker::settle(Permit permit, Outcome outcome, Time now) {
   }
   // What was asked before it opened says nothing new.
   if (permit == Permit::no || state_ != State::closed) return;
+  if (outcome == Outcome::unknown) return;
+  reads_.add(outcome == Outcome::failed);
   if (outcome == Outcome::hit) {
-    reads_failed_ = 0;
-    fills_failed_ = 0;
+    fills_.forget();
     factor_ = 1;
-  } else if (outcome == Outcome::absent) {
-    reads_failed_ = 0;
-  } else if (outcome == Outcome::failed && ++reads_failed_ >= failures_) {
-    open(now);
   }
+  if (reads_.too_many()) open(now);
 }
 
 bool TierBreaker::is_closed() const {
@@ -47,15 +62,22 @@ bool TierBreaker::is_closed() const {
   return state_ == State::closed;
 }
 
+bool TierBreaker::is_steady() const {
+  const std::lock_guard lock(mutex_);
+  return state_ == State::closed && answered_ && reads_.none();
+}
+
 // Says nothing of reads: a tier whose blocks come back damaged takes them without complaint.
 void TierBreaker::filled() {
   const std::lock_guard lock(mutex_);
-  fills_failed_ = 0;
+  fills_.add(false);
 }
 
 void TierBreaker::fill_failed(Time now) {
   const std::lock_guard lock(mutex_);
-  if (state_ == State::closed && ++fills_failed_ >= failures_) open(now);
+  if (state_ != State::closed) return;
+  fills_.add(true);
+  if (fills_.too_many()) open(now);
 }
 
 void TierBreaker::open(Time now) {
@@ -65,10 +87,10 @@ void TierBreaker::open(Time now) {
   factor_ = std::min(factor_ * 2, kMostFactor);
 }
 
-void TierBreaker::close(unsigned failures) {
+void TierBreaker::close(unsigned failed) {
   state_ = State::closed;
-  reads_failed_ = failures;
-  fills_failed_ = failures;
+  reads_.assume(failed);
+  fills_.assume(failed);
 }
 
 }  // namespace thaw

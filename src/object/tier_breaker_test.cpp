@@ -30,7 +30,7 @@ class Breaker : public ::testing::Test {
   TierBreaker::Time now_{};
 };
 
-TEST_F(Breaker, OpensAfterFailuresInARow) {
+TEST_F(Breaker, OpensAfterFailures) {
   fail(2);
   EXPECT_TRUE(breaker_.is_closed());
   EXPECT_EQ(read(Outcome::failed), Permit::go);
@@ -38,18 +38,53 @@ TEST_F(Breaker, OpensAfterFailuresInARow) {
   EXPECT_EQ(read(Outcome::hit), Permit::no);
 }
 
-TEST_F(Breaker, AnAnswerEndsTheRow) {
+TEST_F(Breaker, OneThatFailsEverySecondTimeOpens) {
   for (const Outcome answer : {Outcome::hit, Outcome::absent}) {
-    fail(2);
-    read(answer);
-    fail(2);
-    EXPECT_TRUE(breaker_.is_closed());
-    read(Outcome::hit);
+    TierBreaker breaker(3, milliseconds(100));
+    for (int i = 0; i < 2; ++i) {
+      breaker.settle(breaker.enter(now_), Outcome::failed, now_);
+      breaker.settle(breaker.enter(now_), answer, now_);
+    }
+    EXPECT_TRUE(breaker.is_closed());
+    breaker.settle(breaker.enter(now_), Outcome::failed, now_);
+    EXPECT_FALSE(breaker.is_closed());
   }
+}
+
+TEST_F(Breaker, FillsThatFailEverySecondTimeOpenItToo) {
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(breaker_.is_closed());
+    breaker_.filled();
+    breaker_.fill_failed(now_);
+  }
+  EXPECT_FALSE(breaker_.is_closed());
+}
+
+TEST_F(Breaker, OneThatFailsEveryThirdTimeIsStillAsked) {
+  for (int i = 0; i < 60; ++i) read(i % 3 == 0 ? Outcome::failed : Outcome::absent);
+  EXPECT_TRUE(breaker_.is_closed());
+}
+
+TEST_F(Breaker, IsSteadyOnceItAnsweredAndNothingFailedLately) {
+  EXPECT_FALSE(breaker_.is_steady()) << "nobody knows yet";
+  read(Outcome::absent);
+  EXPECT_TRUE(breaker_.is_steady());
+  read(Outcome::failed);
+  for (int i = 0; i < 5; ++i) read(Outcome::hit);
+  EXPECT_FALSE(breaker_.is_steady()) << "one of the last six failed";
+  read(Outcome::unknown);
+  EXPECT_FALSE(breaker_.is_steady());
+  read(Outcome::absent);
+  EXPECT_TRUE(breaker_.is_steady());
+  fail(3);
+  EXPECT_FALSE(breaker_.is_steady());
+}
+
+TEST_F(Breaker, AReaderThatGivesUpHasSeenNothing) {
   fail(2);
   read(Outcome::unknown);
   fail(1);
-  EXPECT_FALSE(breaker_.is_closed()) << "a reader that gives up has seen no answer";
+  EXPECT_FALSE(breaker_.is_closed());
 }
 
 TEST_F(Breaker, OneProbeAfterARest) {

@@ -173,6 +173,13 @@ Result<TierHit> TierReads::read_data(const Context& context, const ObjectKey& bl
   return hit_of(header, data->bytes, pieces.from, from, to);
 }
 
+TierReads::Extra::Extra(TierReads& reads, unsigned wanted) : reads_(reads) {
+  unsigned left = reads_.extra_.load(std::memory_order_relaxed);
+  do {
+    count_ = std::min(wanted, left);
+  } while (!reads_.extra_.compare_exchange_weak(left, left - count_, std::memory_order_relaxed));
+}
+
 void TierReads::remove(const Context& context, std::span<const ObjectKey> blocks) {
   for (const ObjectKey& block : blocks) headers_.forget(block.text());
   const Context limited = context.within(options_.read_timeout);

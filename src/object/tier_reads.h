@@ -1,6 +1,7 @@
 // TierReads: looks blocks up in a tier, and believes nothing that does not match its sums.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -41,6 +42,22 @@ class TierReads {
   // other failures are counted. An error is the end of `context`.
   Result<std::optional<TierHit>> look(const Context& context, const TieredObject& object,
                                       uint64_t number, uint32_t from, uint32_t to);
+  // Whether looks may be many at once.
+  bool steady() const { return breaker_.is_steady(); }
+  // Looks beside a reader's own one, of a few that all readers share: who is alone gets them all,
+  // and a tier that begins to fail has few more requests to answer than there are readers.
+  class Extra {
+   public:
+    Extra(TierReads& reads, unsigned wanted);
+    Extra(const Extra&) = delete;
+    Extra& operator=(const Extra&) = delete;
+    ~Extra() { reads_.extra_.fetch_add(count_, std::memory_order_relaxed); }
+    unsigned count() const { return count_; }
+
+   private:
+    TierReads& reads_;
+    unsigned count_;
+  };
   // Removes blocks, as far as that works.
   void remove(const Context& context, std::span<const ObjectKey> blocks);
 
@@ -72,6 +89,8 @@ class TierReads {
   TierMeter& meter_;
   BlockNotes& notes_;
   Headers headers_;
+  // With a read's own it is the four blocks of 4 MiB that one read looks after at once.
+  std::atomic<unsigned> extra_{3};
 };
 
 }  // namespace thaw

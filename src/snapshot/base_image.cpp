@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "base/log.h"
+#include "base/task_group.h"
 #include "format/frame.h"
 #include "format/limits.h"
 #include "snapshot/catalog.h"
@@ -21,6 +22,10 @@ constexpr size_t kKeptBytes = 16 * 1024 * 1024;
 // What is decoded for one window at most: what thaw lays down needs 10 MiB, files cut by
 // content 20.
 constexpr size_t kWindowChunkBytes = 32 * 1024 * 1024;
+// What is fetched ahead of a window: with the window's own it is not more than what stays.
+constexpr size_t kAheadBytes = 8 * 1024 * 1024;
+// A window has eight pieces, most of them in packs of their own; the next ones share most of them.
+constexpr size_t kGetsAtOnce = 16;
 
 bool in_whole_chunks(const Layout& layout, uint32_t content) {
   const auto extents = layout.extents_of(content);
@@ -72,8 +77,11 @@ struct BaseReader::State {
   };
 
   State(ObjectStore& object_store, const std::vector<BaseSnapshot>& snapshots,
-        const KnownDamage& known)
-      : store(object_store), bases(snapshots), damage(known) {}
+        const KnownDamage& known, StoreDistance far_or_near)
+      : store(object_store), bases(snapshots), damage(known), distance(far_or_near) {}
+
+  // Chunks that come with one get, in the order of their places.
+  using Run = std::span<const uint32_t>;
 
   const ByteVector* find(uint32_t base, uint32_t chunk) {
     const auto found = std::find_if(kept.begin(), kept.end(), [&](const Kept& each) {
@@ -99,7 +107,11 @@ struct BaseReader::State {
   }
 
   Result<> fetch(const Context& context, uint32_t base, std::vector<uint32_t> chunks);
-  Result<> fetch_run(const Context& context, uint32_t base, std::span<const uint32_t> run);
+  Result<> fetch_runs(const Context& context, uint32_t base, std::span<const Run> runs);
+  Result<Fetched> get_run(const Context& context, uint32_t base, Run run) const;
+  Result<> take_run(const Context& context, uint32_t base, Run run, const Result<Fetched>& got);
+  std::vector<uint32_t> soon_missing(uint32_t base, std::span<const Extent> next,
+                                     const std::set<uint32_t>& now);
   Result<> fetch_anew(const Context& context, uint32_t base, uint32_t chunk);
   Result<> take(uint32_t base, uint32_t chunk, Bytes stored);
   void give_up(uint32_t base, uint32_t chunk, const Error& error);
@@ -107,6 +119,7 @@ struct BaseReader::State {
   ObjectStore& store;
   const std::vector<BaseSnapshot>& bases;
   const KnownDamage& damage;
+  const StoreDistance distance;
   FrameDecoder decoder;
   std::list<Kept> kept;  // the last used first
   size_t kept_bytes = 0;
@@ -121,6 +134,7 @@ Result<> BaseReader::State::fetch(const Context& context, uint32_t base,
   std::sort(chunks.begin(), chunks.end(), [&](uint32_t a, uint32_t b) {
     return std::tie(places[a].pack, places[a].offset) < std::tie(places[b].pack, places[b].offset);
   });
+  std::vector<Run> runs;
   for (size_t first = 0; first < chunks.size();) {
     const ChunkPlace& start = places[chunks[first]];
     uint64_t end = uint64_t{start.offset} + start.stored_bytes;
@@ -134,23 +148,50 @@ Result<> BaseReader::State::fetch(const Context& context, uint32_t base,
       }
       end = std::max(end, place_end);
     }
-    THAW_CHECK(fetch_run(context, base, std::span(chunks).subspan(first, next - first)));
+    runs.push_back(std::span(chunks).subspan(first, next - first));
     first = next;
+  }
+  return fetch_runs(context, base, runs);
+}
+
+// Threads cost more than a directory takes to answer.
+Result<> BaseReader::State::fetch_runs(const Context& context, uint32_t base,
+                                       std::span<const Run> runs) {
+  if (distance == StoreDistance::local) {
+    for (const Run run : runs)
+      THAW_CHECK(take_run(context, base, run, get_run(context, base, run)));
+    return {};
+  }
+  std::vector<std::optional<Result<Fetched>>> got(runs.size());
+  const auto threads = static_cast<unsigned>(std::min(runs.size(), kGetsAtOnce));
+  THAW_CHECK(parallel_for(context, threads, runs.size(),
+                          [&](const Context& inner, unsigned, size_t i) -> Result<> {
+                            got[i].emplace(get_run(inner, base, runs[i]));
+                            return {};
+                          }));
+  for (size_t i = 0; i < runs.size(); ++i) {
+    THAW_CHECK(take_run(context, base, runs[i], *got[i]));
+    got[i].reset();
   }
   return {};
 }
 
-Result<> BaseReader::State::fetch_run(const Context& context, uint32_t base,
-                                      std::span<const uint32_t> run) {
+Result<Fetched> BaseReader::State::get_run(const Context& context, uint32_t base, Run run) const {
   const Layout& layout = bases[base].manifest().layout;
   const ChunkPlace& first = layout.chunks[run.front()];
   uint64_t end = 0;
   for (const uint32_t chunk : run) {
     end = std::max(end, uint64_t{layout.chunks[chunk].offset} + layout.chunks[chunk].stored_bytes);
   }
-  const auto got = store.get(context, pack_object(layout.packs[first.pack].id),
-                             ByteRange::of(first.offset, end - first.offset), Freshness::any);
+  return store.get(context, pack_object(layout.packs[first.pack].id),
+                   ByteRange::of(first.offset, end - first.offset), Freshness::any);
+}
+
+Result<> BaseReader::State::take_run(const Context& context, uint32_t base, Run run,
+                                     const Result<Fetched>& got) {
   THAW_CHECK(context.alive());
+  const Layout& layout = bases[base].manifest().layout;
+  const ChunkPlace& first = layout.chunks[run.front()];
   for (const uint32_t chunk : run) {
     const ChunkPlace& place = layout.chunks[chunk];
     const uint64_t at = place.offset - first.offset;
@@ -196,14 +237,31 @@ void BaseReader::State::give_up(uint32_t base, uint32_t chunk, const Error& erro
             pack_object(pack).text(), error.text());
 }
 
+// Of what is read next, as much as stays in memory beside a window.
+std::vector<uint32_t> BaseReader::State::soon_missing(uint32_t base, std::span<const Extent> next,
+                                                      const std::set<uint32_t>& now) {
+  const auto& places = bases[base].manifest().layout.chunks;
+  std::set<uint32_t> seen = now;
+  std::vector<uint32_t> missing;
+  uint64_t bytes = 0;
+  for (const Extent& extent : next) {
+    if (!seen.insert(extent.chunk).second || lost.contains({base, extent.chunk})) continue;
+    bytes += places[extent.chunk].content_bytes;
+    if (bytes > kAheadBytes) break;
+    if (find(base, extent.chunk) == nullptr) missing.push_back(extent.chunk);
+  }
+  return missing;
+}
+
 BaseReader::BaseReader(ObjectStore& store, const std::vector<BaseSnapshot>& bases,
-                       const KnownDamage& damage)
-    : state_(std::make_unique<State>(store, bases, damage)) {}
+                       const KnownDamage& damage, StoreDistance distance)
+    : state_(std::make_unique<State>(store, bases, damage, distance)) {}
 BaseReader::~BaseReader() = default;
 
 Result<std::vector<uint32_t>> BaseReader::read(const Context& context, uint32_t base,
                                                const std::vector<Extent>& extents,
-                                               uint64_t window_offset, MutableBytes into) {
+                                               uint64_t window_offset, MutableBytes into,
+                                               std::span<const Extent> next) {
   std::set<uint32_t> needed;
   for (const Extent& extent : extents) needed.insert(extent.chunk);
   const auto& places = state_->bases[base].manifest().layout.chunks;
@@ -214,6 +272,11 @@ Result<std::vector<uint32_t>> BaseReader::read(const Context& context, uint32_t 
     if (bytes > kWindowChunkBytes) break;
     if (state_->find(base, chunk) == nullptr && !state_->lost.contains({base, chunk}))
       missing.push_back(chunk);
+  }
+  // Only where a round trip is due anyway.
+  if (!missing.empty() && state_->distance == StoreDistance::remote) {
+    const auto soon = state_->soon_missing(base, next, needed);
+    missing.insert(missing.end(), soon.begin(), soon.end());
   }
   THAW_CHECK(state_->fetch(context, base, std::move(missing)));
   std::memset(into.data(), 0, into.size());

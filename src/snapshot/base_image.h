@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "snapshot/image_window.h"
 #include "snapshot/known_damage.h"
 #include "snapshot/layout_builder.h"
+#include "snapshot/transfer.h"
 
 namespace thaw {
 
@@ -40,19 +42,23 @@ class ImageParents {
 };
 
 // Reads windows of the bases' contents, fetched and verified chunk by chunk; the last few chunks
-// stay decoded. What cannot be had makes a save larger and never fails it. One thread at a time.
+// stay decoded. From a store far away, the pieces of a window and of those that are read next come
+// together, in one round trip. What cannot be had makes a save larger and never fails it. One
+// thread at a time.
 class BaseReader {
  public:
   // All of them outlive the reader.
-  BaseReader(ObjectStore& store, const std::vector<BaseSnapshot>& bases, const KnownDamage& damage);
+  BaseReader(ObjectStore& store, const std::vector<BaseSnapshot>& bases, const KnownDamage& damage,
+             StoreDistance distance);
   ~BaseReader();
 
   // Fills `into` with what these extents, which lie within it, hold of the window; zeros elsewhere.
   // Answers the chunks that cannot be had (missing, damaged, or a store that fails): their bytes
-  // are indeterminate. Fails only when the context is over.
+  // are indeterminate. Fails only when the context is over. `next`: extents that will be read soon,
+  // in their order.
   Result<std::vector<uint32_t>> read(const Context& context, uint32_t base,
                                      const std::vector<Extent>& extents, uint64_t window_offset,
-                                     MutableBytes into);
+                                     MutableBytes into, std::span<const Extent> next = {});
 
  private:
   struct State;

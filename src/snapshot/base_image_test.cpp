@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <condition_variable>
+#include <mutex>
 #include <utility>
 
 #include "format/pack.h"
@@ -43,7 +45,7 @@ class BaseReaderTest : public ::testing::Test {
     ASSERT_TRUE(is_ok(store_->put(context_, pack_object(pack_), object, PutMode::create)));
     bases_.clear();
     bases_.emplace_back(std::move(manifest));
-    reader_.emplace(*store_, bases_, damage_);
+    reader_.emplace(*store_, bases_, damage_, StoreDistance::local);
   }
   // Reads a window at 0 of these extents; what is lost comes back, the bytes are in window_.
   std::vector<uint32_t> read(const std::vector<Extent>& extents, size_t size) {
@@ -78,6 +80,38 @@ TEST_F(BaseReaderTest, PutsTheWindowTogetherAndFetchesNeighboursAtOnce) {
   EXPECT_TRUE(holds(5000, 1, 2'999'000, 1000));
   for (const size_t at : {0, 9, 60, 99, 800, 4999, 6000, 9999}) EXPECT_EQ(window_[at], 0) << at;
   EXPECT_EQ(faults_.calls(Verb::get), 1U);
+}
+
+TEST_F(BaseReaderTest, FromAfarThePiecesOfAWindowAndOfTheNextComeTogether) {
+  // Too far apart for one request.
+  lay_down({1000, 200'000, 1000, 200'000, 1000, 200'000, 1000});
+  reader_.emplace(*store_, bases_, damage_, StoreDistance::remote);
+  std::mutex mutex;
+  std::condition_variable changed;
+  int under_way = 0;
+  int most = 0;
+  faults_.on_call([&](const test::Call& call) -> Result<> {
+    if (call.verb != Verb::get) return {};
+    std::unique_lock lock(mutex);
+    under_way += call.when == When::before ? 1 : -1;
+    most = std::max(most, under_way);
+    changed.notify_all();
+    // One after another they would never be four.
+    if (call.when == When::before)
+      changed.wait_for(lock, std::chrono::seconds(20), [&] { return most >= 4; });
+    return {};
+  });
+  const std::vector<Extent> next{{20'000, 4, 0, 1000}, {30'000, 6, 0, 1000}};
+  window_.assign(10'000, 0xee);
+  auto lost = reader_->read(context_, 0, {{0, 0, 0, 1000}, {5000, 2, 0, 1000}}, 0, window_, next);
+  ASSERT_TRUE(is_ok(lost));
+  EXPECT_TRUE(lost->empty());
+  EXPECT_TRUE(holds(0, 0, 0, 1000));
+  EXPECT_TRUE(holds(5000, 2, 0, 1000));
+  EXPECT_EQ(most, 4);
+  EXPECT_EQ(faults_.calls(Verb::get), 4U);
+  EXPECT_TRUE(read({{0, 4, 0, 1000}, {1000, 6, 0, 1000}}, 10'000).empty());
+  EXPECT_EQ(faults_.calls(Verb::get), 4U) << "it was fetched ahead";
 }
 
 TEST_F(BaseReaderTest, KeepsWhatItDecodedLast) {

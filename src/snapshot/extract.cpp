@@ -8,13 +8,12 @@
 #include <cerrno>
 #include <climits>
 #include <cstdlib>
-#include <utility>
 #include <vector>
 
 #include "base/fd.h"
-#include "base/random.h"
 #include "snapshot/fetch.h"
 #include "snapshot/fetch_plan.h"
+#include "snapshot/new_file.h"
 #include "snapshot/tree_writer.h"
 
 namespace thaw {
@@ -57,60 +56,6 @@ Result<Destination> locate(const std::string& path) {
   return destination;
 }
 
-// The new file while it is written: without a name where the filesystem can, else under one of its
-// own, which goes when it was not published.
-class NewFile {
- public:
-  static Result<NewFile> make(const Destination& destination) {
-    NewFile file(destination);
-    auto nameless = open_at(destination.folder.get(), ".", O_WRONLY | O_TMPFILE, 0600);
-    if (nameless) {
-      file.fd_ = *std::move(nameless);
-      return file;
-    }
-    THAW_ASSIGN(file.fd_, open_at(destination.folder.get(), file.name_,
-                                  O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
-    file.named_ = true;
-    return file;
-  }
-  NewFile(NewFile&& other) noexcept
-      : destination_(other.destination_),
-        name_(std::move(other.name_)),
-        fd_(std::move(other.fd_)),
-        named_(std::exchange(other.named_, false)) {}
-  NewFile& operator=(NewFile&&) = delete;
-  ~NewFile() {
-    if (named_) ::unlinkat(destination_.folder.get(), name_.c_str(), 0);
-  }
-
-  int fd() const { return fd_.get(); }
-
-  Result<> publish() {
-    const int folder = destination_.folder.get();
-    if (!named_) {
-      const std::string open_file = "/proc/self/fd/" + std::to_string(fd_.get());
-      if (::linkat(AT_FDCWD, open_file.c_str(), folder, name_.c_str(), AT_SYMLINK_FOLLOW) != 0) {
-        return errno_error(errno, "give " + destination_.name + " a name");
-      }
-      named_ = true;
-    }
-    if (::renameat(folder, name_.c_str(), folder, destination_.name.c_str()) != 0) {
-      return errno_error(errno, "move " + destination_.name + " into place");
-    }
-    named_ = false;
-    return {};
-  }
-
- private:
-  explicit NewFile(const Destination& destination)
-      : destination_(destination), name_(".thaw-extract-" + RandomId::fresh().hex()) {}
-
-  const Destination& destination_;
-  std::string name_;
-  UniqueFd fd_;
-  bool named_ = false;
-};
-
 Result<uint64_t> apply_attributes(int fd, const Tree& tree, uint32_t number,
                                   const ExtractOptions& options, const std::string& path) {
   AttributeOptions attributes;
@@ -152,7 +97,7 @@ Result<ExtractReport> extract(const Context& context, ObjectStore& store, const 
   if (progress != nullptr) progress->begin("extracting", report.written_bytes, 1);
 
   auto write = [&]() -> Result<> {
-    THAW_ASSIGN(NewFile made, NewFile::make(destination));
+    THAW_ASSIGN(NewFile made, NewFile::make(destination.folder.get(), destination.name));
     if (::ftruncate(made.fd(), static_cast<off_t>(report.size_bytes)) != 0) {
       return errno_error(errno, "extend " + path);
     }

@@ -1,11 +1,14 @@
 #include "snapshot/extract.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <filesystem>
 
+#include "base/fd.h"
 #include "object/memory.h"
 #include "support/faulty_store.h"
 #include "support/laid_snapshot.h"
@@ -66,6 +69,31 @@ class ExtractTest : public ::testing::Test {
   Manifest manifest_;
   std::string image_;
 };
+
+TEST_F(ExtractTest, RemovesWhatKilledOnesLeftAndNothingElse) {
+  const auto path = [&](const std::string& name) { return dir_.path() + "/" + name; };
+  const std::string left = ".thaw-extract-" + std::string(32, 'a');
+  const std::string held = ".thaw-extract-" + std::string(32, 'b');
+  const std::vector<std::string> others{".thaw-extract-" + std::string(31, 'a'),
+                                        ".thaw-extract-" + std::string(32, 'A'),
+                                        ".thaw-extract-" + std::string(32, 'a') + ".txt"};
+  for (const std::string& name : others) write_text(path(name), "mine");
+  write_text(path(left), "half");
+  write_text(path(held), "half");
+  const std::string folder = ".thaw-extract-" + std::string(32, 'c');
+  const std::string link = ".thaw-extract-" + std::string(32, 'd');
+  std::filesystem::create_directory(path(folder));
+  std::filesystem::create_symlink(others[0], path(link));
+  const UniqueFd holder = open_path(path(held), O_RDONLY).value();
+  ASSERT_EQ(::flock(holder.get(), LOCK_EX), 0);
+  ASSERT_TRUE(is_ok(extract_to(path("out"))));
+  EXPECT_FALSE(std::filesystem::exists(path(left)));
+  EXPECT_TRUE(std::filesystem::exists(path(held))) << "somebody is writing it";
+  EXPECT_TRUE(std::filesystem::exists(path(folder)));
+  EXPECT_TRUE(std::filesystem::exists(path(link)));
+  for (const std::string& name : others) EXPECT_EQ(read_text(path(name)), "mine");
+  EXPECT_EQ(names(), others.size() + 4);
+}
 
 TEST_F(ExtractTest, WritesASparseFileWithItsAttributes) {
   const std::string out = dir_.path_of("out");

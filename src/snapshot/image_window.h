@@ -19,9 +19,14 @@ inline constexpr uint64_t kWindowBytes = 2 * 1024 * 1024;
 inline constexpr size_t kWindowPieces = 8;
 // The grain of comparison: what kernels and hypervisors write.
 inline constexpr size_t kPageBytes = 4096;
-// A run of zeros of this length is left out wherever it lies. A shorter one between data costs less
-// compressed than as an extent of its own.
+// A run of zeros of this length is left out wherever it lies. A shorter one between data of a first
+// save costs less compressed than as an extent of its own.
 inline constexpr size_t kZeroRunBytes = 64 * 1024;
+// Between pages that a child lays down the runs are left out from here on: there pages have extents
+// of their own anyway, and pages that are scattered over a hole would make it data. (A chain of 20
+// children of an image of 2 GiB: 1,186 MiB of extents in the last for 1,177 of data, not 1,312; to
+// read it, 1,431 MiB are decoded and not 1,657.)
+inline constexpr size_t kChildZeroRunBytes = 2 * kPageBytes;
 
 bool all_zero(Bytes bytes);
 

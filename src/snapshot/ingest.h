@@ -26,6 +26,7 @@ struct IngestOptions {
   int compression_level = 3;
   unsigned threads = 1;
   bool record_stats = false;  // take leases, so that stable files can go into the stat cache
+  StoreDistance distance = StoreDistance::local;  // of the bases
 };
 
 // Reads files of one scan into a layout and packs. The nodes that were read get their attributes,

@@ -21,6 +21,9 @@ constexpr size_t kPagesBytes = 1024 * 1024;
 // … and never more than this, unless they are one window's.
 constexpr size_t kMostPagesBytes = 2 * 1024 * 1024;
 
+// Whose pieces come with those of a window that is read, from a store far away.
+constexpr uint64_t kWindowsAhead = 3;
+
 // Leaves that are all zeros are common, and looking for that is ten times faster than hashing.
 void digest_leaves(Bytes window, std::span<Digest> digests) {
   std::vector<Bytes> parts;
@@ -161,8 +164,8 @@ Result<bool> IngestWorker::lay_over_base(const Context& context, const LargeFile
   if (there.empty()) return false;
   base_window_.clear();
   base_window_.resize(window.content.size());
-  THAW_ASSIGN(const auto lost,
-              base_reader_.read(context, parent.base, there, window.offset, base_window_.span()));
+  THAW_ASSIGN(const auto lost, base_reader_.read(context, parent.base, there, window.offset,
+                                                 base_window_.span(), read_next(parent, window)));
   base.lost.insert(base.lost.end(), lost.begin(), lost.end());
   base.content = base_window_.view();
   base.alive = &file.parent_alive;
@@ -170,6 +173,27 @@ Result<bool> IngestWorker::lay_over_base(const Context& context, const LargeFile
   if (plan.kept.empty()) return false;
   THAW_CHECK(lay_pages(window, plan, parent.base, extents));
   return true;
+}
+
+// What the base has of the windows after this one that are surely read: one that is a single chunk
+// may turn out to be the same by its digest.
+std::vector<Extent> IngestWorker::read_next(const ImageParent& parent, const Window& window) const {
+  std::vector<Extent> next;
+  if (ingest_.options_.distance == StoreDistance::local) return next;
+  const LayoutBuilder& builder = ingest_.layout_;
+  const Layout& layout = builder.bases()[parent.base].manifest().layout;
+  for (uint64_t i = 1; i <= kWindowsAhead; ++i) {
+    const auto extents = clipped_extents(layout.extents_of(parent.content),
+                                         window.offset + i * kWindowBytes, kWindowBytes);
+    const bool one_chunk = std::all_of(extents.begin(), extents.end(), [&](const Extent& extent) {
+      return extent.chunk == extents.front().chunk;
+    });
+    if (one_chunk) continue;
+    for (const Extent& extent : extents) {
+      if (builder.base_gives(parent.base, extent.chunk)) next.push_back(extent);
+    }
+  }
+  return next;
 }
 
 // The base's pieces and the window's own pages, in order. Those join pages of neighbouring windows

@@ -57,7 +57,8 @@ class IngestWorker {
       : ingest_(ingest),
         encoder_(ingest.options_.compression_level),
         image_encoder_(ingest.options_.compression_level, FrameTuning::speed),
-        base_reader_(ingest.store_, ingest.layout_.bases(), ingest.damage_) {}
+        base_reader_(ingest.store_, ingest.layout_.bases(), ingest.damage_,
+                     ingest.options_.distance) {}
 
   // Small files, which are likely to be neighbours in a bundle.
   Result<> read_run(const Context& context, std::span<const uint32_t> nodes);
@@ -100,6 +101,7 @@ class IngestWorker {
   Result<bool> lay_over_base(const Context& context, const LargeFile& file, const Window& window,
                              std::span<const WindowRun> runs, BaseWindow base,
                              std::vector<Extent>& extents);
+  std::vector<Extent> read_next(const ImageParent& parent, const Window& window) const;
   Result<> lay_pages(const Window& window, const WindowPlan& plan, uint32_t base,
                      std::vector<Extent>& extents);
   Result<> flush_pages(std::vector<Extent>& extents);

@@ -325,11 +325,11 @@ Result<> Saver::store_contents() {
 }
 
 Result<> Saver::store_into(PackWriter& packs) {
-  IngestOptions options;
-  options.image = Globs(request_.image);
-  options.compression_level = request_.compression_level;
-  options.threads = request_.threads;
-  options.record_stats = record_stats_;
+  const IngestOptions options{.image = Globs(request_.image),
+                              .compression_level = request_.compression_level,
+                              .threads = request_.threads,
+                              .record_stats = record_stats_,
+                              .distance = request_.distance};
   Ingest ingest(scan_, request_.path, *layout_, packs, store_, damage_, options, progress_);
 
   std::vector<uint32_t> unknown;

@@ -461,6 +461,8 @@ def test_killed_at_every_step(frozen, work, interposer):
         rest = set(os.listdir(folder)) - {"out"}
         assert all(each.startswith(".thaw-extract-") for each in rest), rest
         assert not rest or killed
+        frozen.thaw.ok("extract", "k", "d/small7", f"{folder}/other")
+        assert set(os.listdir(folder)) == {"out", "other"}, "the next one removes what is left"
     assert seen == {False, True} and number > 2
 
 

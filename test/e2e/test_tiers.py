@@ -109,8 +109,10 @@ def test_verify_looks_at_the_store_itself(thaw, saved, tier, work):
     """Good blocks in a tier must not hide that the store is damaged."""
     words = with_tiers(thaw, disk(tier))
     thaw.restore("k", f"{work}/out", *words)
+    kept = blocks(tier)
+    assert kept
     assert thaw.ok("verify", *words)["faults"] == []
-    thaw.restore("k", f"{work}/out", *words)
+    assert blocks(tier) == kept, "and the tier keeps what it has"
     name = thaw.objects("packs")[0]
     with open(f"{thaw.store}/{name}", "r+b") as file:
         file.seek(1000)
@@ -118,6 +120,7 @@ def test_verify_looks_at_the_store_itself(thaw, saved, tier, work):
         file.seek(1000)
         file.write(bytes([byte[0] ^ 1]))
     assert name in str(thaw.run("verify", *words)["faults"])
+    assert blocks(tier) == kept
 
 
 def test_a_generation_is_never_stale(thaw, tier, work):

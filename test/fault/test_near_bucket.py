@@ -282,7 +282,8 @@ def test_puts_that_are_refused_end(near, content):
     near.steps = [on("PUT", "", Error("AccessDenied"), **ALWAYS)]
     stats = Stats(read(near, *near.words())).tier
     assert len(near.proxy.log("PUT")) <= MOST_REQUESTS // 2, stats
-    assert stats["failed"] >= 3 and stats["stepped over"] > 0, stats
+    # Whether reads are stepped over depends on how many blocks were looked up by then.
+    assert stats["failed"] >= 3 and stats["dropped"] > 0, stats
 
 
 def test_wrong_credentials(near, s3, tree, content, work):
