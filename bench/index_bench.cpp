@@ -3,7 +3,9 @@
 // (a redis:// URL without a prefix) names a server, without which its measures are left out.
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
+#include <time.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <map>
@@ -11,14 +13,15 @@
 #include <random>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/random.h"
 #include "index/redis_index.h"
 #include "index/sqlite_index.h"
 #include "object/block_cache.h"
+#include "object/disk.h"
 #include "object/disk_tier.h"
-#include "object/memory.h"
 #include "object/object_reader.h"
 
 namespace thaw {
@@ -134,68 +137,91 @@ void touches(benchmark::State& state, const std::string& kind, Make make) {
 constexpr size_t kBlockBytes = 4 << 20;
 constexpr size_t kBlocks = 48;
 
-enum class Indexed { no, sqlite };
-
+// One tier on disk behind two caches, one of which tells an index what it reads.
 struct WarmTier {
-  explicit WarmTier(Indexed indexed) {
-    const ObjectKey key = must(ObjectKey::parse("images/rootfs"));
-    auto slow = make_memory_store();
+  WarmTier() {
     ByteVector bytes(kBlocks * kBlockBytes);
     std::mt19937_64 random(1);
     for (size_t at = 0; at < bytes.size(); at += 8) store_le(bytes.data() + at, random());
-    must(slow->put(context, key, Buffer(std::move(bytes)), PutMode::create));
-    DiskTier tier = must(open_disk_tier(dir.path.string()));
+    must(
+        must(open_disk_store(store))->put(context, key, Buffer(std::move(bytes)), PutMode::create));
+    plain = open(nullptr);
+    must(plain->read(context, 0, kBlocks * kBlockBytes));
+    while (meter.fills < kBlocks) std::this_thread::yield();
+    indexed = open(make_sqlite_index({place + "/" + std::string(kTierIndexName)}, meter));
+    must(indexed->read(context, 0, kBlocks * kBlockBytes));
+    meter.misses = 0;
+  }
+  std::unique_ptr<ObjectReader> open(std::unique_ptr<RecencyIndex> index) {
+    DiskTier tier = must(open_disk_tier(place));
     BlockCacheOptions options;
     options.store_name = "bench";
     options.fill_queue_bytes = 2 * kBlocks * kBlockBytes;
-    std::unique_ptr<RecencyIndex> index;
-    if (indexed == Indexed::sqlite) {
-      index = make_sqlite_index({(dir.path / std::string(kTierIndexName)).string()}, meter);
-    }
-    cache = block_cache(std::move(slow), std::move(tier.store), std::move(tier.claims), options,
-                        meter, context, std::move(index));
-    reader = must(open_object(context, *cache, key));
-    must(reader->read(context, 0, kBlocks * kBlockBytes));
-    while (meter.fills < kBlocks) std::this_thread::yield();
-    meter.misses = 0;
+    caches.push_back(block_cache(must(open_disk_store(store)), std::move(tier.store),
+                                 std::move(tier.claims), options, meter, context,
+                                 std::move(index)));
+    return must(open_object(context, *caches.back(), key));
   }
 
   const Scratch dir;
+  const std::string store = (dir.path / "store").string();
+  const std::string place = (dir.path / "tier").string();
   const Context context;
+  const ObjectKey key = must(ObjectKey::parse("images/rootfs"));
   TierMeter meter;
-  std::unique_ptr<ObjectStore> cache;
-  std::unique_ptr<ObjectReader> reader;
+  std::vector<std::unique_ptr<ObjectStore>> caches;
+  std::unique_ptr<ObjectReader> plain, indexed;
 };
 
-WarmTier& tier(Indexed indexed) {
-  static std::map<Indexed, std::unique_ptr<WarmTier>> tiers;
-  auto& warm = tiers[indexed];
-  if (!warm) warm = std::make_unique<WarmTier>(indexed);
-  return *warm;
+double seconds_of(clockid_t clock) {
+  timespec now{};
+  ::clock_gettime(clock, &now);
+  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
 }
 
-void reads(benchmark::State& state, Indexed indexed, size_t size) {
-  WarmTier& warm = tier(indexed);
-  std::mt19937_64 random(1);
+double median(std::vector<double> values) {
+  std::nth_element(values.begin(), values.begin() + static_cast<ptrdiff_t>(values.size() / 2),
+                   values.end());
+  return values[values.size() / 2];
+}
+
+// The same reads through both, in turns of some milliseconds, each the first every other time.
+void reads_with_to_without(benchmark::State& state) {
+  static WarmTier warm;
+  const auto size = static_cast<size_t>(state.range(0));
+  const auto turn = std::max<size_t>((8 << 20) / std::max<size_t>(size, 32'768), 4);
   ByteVector buffer(size);
+  std::vector<double> wall_ratios;
+  std::vector<double> cpu_ratios;
   for (auto _ : state) {
-    const uint64_t offset = random() % (kBlocks * kBlockBytes / size) * size;
-    must(warm.reader->read_at(warm.context, offset, buffer.span()));
+    double wall[2] = {};
+    double cpu[2] = {};
+    const uint64_t seed = wall_ratios.size();
+    for (size_t i = 0; i < 2; ++i) {
+      const size_t which = (i + seed) % 2;
+      ObjectReader& reader = which == 0 ? *warm.plain : *warm.indexed;
+      std::mt19937_64 random(seed);
+      const double wall_start = seconds_of(CLOCK_MONOTONIC);
+      const double cpu_start = seconds_of(CLOCK_THREAD_CPUTIME_ID);
+      for (size_t n = 0; n < turn; ++n) {
+        const uint64_t offset = random() % (kBlocks * kBlockBytes / size) * size;
+        must(reader.read_at(warm.context, offset, buffer.span()));
+      }
+      wall[which] = seconds_of(CLOCK_MONOTONIC) - wall_start;
+      cpu[which] = seconds_of(CLOCK_THREAD_CPUTIME_ID) - cpu_start;
+    }
+    wall_ratios.push_back(wall[1] / wall[0]);
+    cpu_ratios.push_back(cpu[1] / cpu[0]);
   }
-  state.SetBytesProcessed(static_cast<int64_t>(state.iterations() * size));
+  // The reader's own time is what a busy machine does not blur.
+  state.counters["wall"] = median(wall_ratios);
+  state.counters["cpu"] = median(cpu_ratios);
   if (warm.meter.misses != 0) state.SkipWithError("not everything came from the tier");
   if (warm.meter.notes_dropped != 0) state.SkipWithError("notes were dropped");
 }
+BENCHMARK(reads_with_to_without)->Arg(4096)->Arg(65'536)->Arg(kBlockBytes)->UseRealTime();
 
 int registered = [] {
-  for (const auto& [name, indexed] :
-       {std::pair("plain", Indexed::no), {"sqlite", Indexed::sqlite}}) {
-    for (const size_t size : {size_t{4096}, size_t{65'536}, kBlockBytes}) {
-      benchmark::RegisterBenchmark(fmt::format("read_{}/{}", name, size).c_str(), reads, indexed,
-                                   size)
-          ->UseRealTime();
-    }
-  }
   std::vector<std::pair<std::string, Make>> kinds = {{"sqlite", in_sqlite}};
   if (has_redis()) kinds.emplace_back("redis", in_redis);
   for (const auto& [kind, make] : kinds) {

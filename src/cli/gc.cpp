@@ -34,6 +34,7 @@ class Gc final : public Command {
   }
 
   Output output() const override { return Output::outcome; }
+  Reach reach() const override { return Reach::past_tiers; }
   Result<> check() override {
     if (yes_ && dry_run_) return Error(Code::invalid, "--yes and --dry-run exclude each other");
     if (grace_text_.empty()) return {};

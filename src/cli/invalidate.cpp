@@ -31,6 +31,7 @@ class Invalidate final : public Command {
   }
 
   Output output() const override { return Output::outcome; }
+  Reach reach() const override { return Reach::past_tiers; }
   Result<> check() override {
     while (prefix_.ends_with('/')) prefix_.pop_back();
     if (prefix_.empty()) return Error(Code::invalid, "PREFIX is empty: that would be everything");

@@ -29,7 +29,7 @@ class Rm final : public Command {
   }
 
   Output output() const override { return Output::outcome; }
-  Reach reach() const override { return Reach::through_tiers; }
+  Reach reach() const override { return Reach::past_tiers; }
   Result<> check() override {
     THAW_ASSIGN(KeyRef ref, KeyRef::parse(ref_));
     parsed_ref_ = std::move(ref);

@@ -42,6 +42,7 @@ class Tier final : public Command {
  public:
   CLI::App& declare(CLI::App& parent) override;
   Output output() const override { return Output::outcome; }
+  Reach reach() const override { return Reach::past_tiers; }
   Result<> check() override;
   std::string subject() const override { return what_; }
   Outcome run(Session& session) override;

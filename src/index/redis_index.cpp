@@ -16,10 +16,11 @@ namespace {
 using Kind = BlockNote::Kind;
 using Replies = std::vector<RedisReply>;
 
-// Of one script: the server serves nobody else meanwhile, and 256 admissions took it 0.8 ms.
-constexpr size_t kBlocksStep = 256;
-constexpr size_t kTouchesStep = 1024;  // of one ZADD, which took 0.5 ms
-constexpr size_t kPageBlocks = 1000;   // of one script that reads: 1 ms
+// Of one step, in which the server serves nobody else. Among 1,000,000 blocks, on a busy machine,
+// an admission took it 11 to 17 us, a touch 4 us, and a block of a page 3 us.
+constexpr size_t kBlocksStep = 128;
+constexpr size_t kTouchesStep = 256;
+constexpr size_t kPageBlocks = 500;
 constexpr size_t kSentBytes = 256 * 1024;
 constexpr std::string_view kScanCount = "1000";
 

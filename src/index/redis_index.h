@@ -16,8 +16,8 @@ struct RedisIndexOptions {
 };
 
 // Speaks to one server (6.2 or later), or to a proxy before several: all keys have one hash slot,
-// "{prefix}:…", so an index has to fit one node. What one call does takes effect in steps of a few
-// hundred blocks, each as a whole. A connection that broke is opened once more for each call; when
+// "{prefix}:…", so an index has to fit one node. What one call does takes effect in steps of 128
+// to 500 blocks, each as a whole. A connection that broke is opened once more for each call; when
 // the server was emptied meanwhile the index is empty, no more. The server has to keep what it is
 // told (maxmemory-policy noeviction): one that is full refuses uses and fills (Code::exhausted) and
 // still takes evictions. Precondition: the URL has a prefix.

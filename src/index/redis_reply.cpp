@@ -158,7 +158,7 @@ Result<const std::vector<RedisReply>*> list_of(const RedisReply& reply, size_t s
 
 struct RedisReplies::Reader {
   struct Free {
-    void operator()(redisReader* reader) const { redisReaderFree(reader); }
+    void operator()(redisReader* owned) const { redisReaderFree(owned); }
   };
   std::unique_ptr<redisReader, Free> reader{redisReaderCreateWithFunctions(&functions)};
   Building building;

@@ -7,132 +7,20 @@
 
 #include <algorithm>
 #include <charconv>
-#include <set>
-#include <unordered_map>
 
 #include "base/fd.h"
 #include "base/log.h"
 #include "index/index_contract.h"
+#include "index/sqlite_batch.h"
 #include "index/sqlite_tables.h"
 #include "index/turn.h"
 
 namespace thaw {
 namespace {
 
-using Kind = BlockNote::Kind;
 using Transaction = SqliteDatabase::Transaction;
 
 constexpr int64_t kObjectsPage = 256;  // of one transaction, so that others are not kept waiting
-
-struct Change {
-  int64_t bytes = 0;
-  int64_t blocks = 0;
-};
-
-// The notes of one transaction. The sums are changed once, at the end.
-class Batch {
- public:
-  explicit Batch(SqliteTables& tables) : tables_(tables) {}
-
-  Result<> add(const BlockNote& note, const BlockPlace& place) {
-    if (note.kind == Kind::evict) return evict(note, place);
-    THAW_ASSIGN(const int64_t object, object_of(place, true));
-    if (note.kind == Kind::touch) {
-      return tables_.touch.bind(object, name_of(note), use_of(note.at)).run();
-    }
-    return admit(note, place, object);
-  }
-
-  Result<> sum_up() {
-    Change all;
-    for (const auto& [object, change] : objects_) {
-      if (change.bytes == 0 && change.blocks == 0) continue;
-      THAW_CHECK(tables_.sum_object.bind(object, change.bytes, change.blocks).run());
-    }
-    for (const auto& [group, change] : groups_) {
-      all.bytes += change.bytes;
-      all.blocks += change.blocks;
-      THAW_CHECK(tables_.sum_group.bind(group, change.bytes, change.blocks).run());
-      THAW_CHECK(tables_.drop_group.bind(group).run());
-    }
-    for (const int64_t object : evicted_) THAW_CHECK(tables_.drop_object.bind(object).run());
-    if (all.bytes == 0 && all.blocks == 0) return {};
-    return tables_.sum_group.bind(std::string_view(), all.bytes, all.blocks).run();
-  }
-
- private:
-  struct Found {
-    int64_t use = 0;
-    std::optional<int64_t> bytes;
-  };
-
-  static std::string_view name_of(const BlockNote& note) { return note.block.text(); }
-
-  // 0: there is none, and none is made.
-  Result<int64_t> object_of(const BlockPlace& place, bool make) {
-    const auto known = ids_.find(place.object);
-    if (known != ids_.end()) return known->second;
-    int64_t id = 0;
-    {
-      const SqliteReset reset(tables_.find_object);
-      THAW_ASSIGN(const bool found, tables_.find_object.bind(place.object).step());
-      if (found) id = tables_.find_object.integer(0);
-    }
-    if (id == 0 && !make) return 0;
-    if (id == 0) {
-      THAW_CHECK(tables_.add_object.bind(place.object, place.group).run());
-      id = tables_.database->last_id();
-    }
-    ids_.emplace(place.object, id);
-    return id;
-  }
-
-  Result<std::optional<Found>> find(int64_t object, const BlockNote& note) {
-    SqliteStatement& find = tables_.find_block;
-    const SqliteReset reset(find);
-    THAW_ASSIGN(const bool row, find.bind(object, name_of(note)).step());
-    if (!row) return std::optional<Found>();
-    Found found{find.integer(0), std::nullopt};
-    if (!find.is_null(1)) found.bytes = find.integer(1);
-    return std::optional(found);
-  }
-
-  Result<> admit(const BlockNote& note, const BlockPlace& place, int64_t object) {
-    THAW_ASSIGN(const auto found, find(object, note));
-    const auto bytes = static_cast<int64_t>(note.bytes);
-    THAW_CHECK(tables_.put_block.bind(object, name_of(note), use_of(note.at), bytes).run());
-    if (found && found->bytes) {
-      change(object, place, {bytes - *found->bytes, 0});
-    } else {
-      change(object, place, {bytes, 1});
-    }
-    return {};
-  }
-
-  Result<> evict(const BlockNote& note, const BlockPlace& place) {
-    THAW_ASSIGN(const int64_t object, object_of(place, false));
-    if (object == 0) return {};
-    THAW_ASSIGN(const auto found, find(object, note));
-    if (!found || found->use > use_of(note.at)) return {};
-    THAW_CHECK(tables_.drop_block.bind(object, name_of(note)).run());
-    evicted_.insert(object);
-    if (found->bytes) change(object, place, {-*found->bytes, -1});
-    return {};
-  }
-
-  void change(int64_t object, const BlockPlace& place, Change by) {
-    for (Change* sum : {&objects_[object], &groups_[place.group]}) {
-      sum->bytes += by.bytes;
-      sum->blocks += by.blocks;
-    }
-  }
-
-  SqliteTables& tables_;
-  std::unordered_map<std::string_view, int64_t> ids_;
-  std::unordered_map<int64_t, Change> objects_;
-  std::unordered_map<std::string_view, Change> groups_;
-  std::set<int64_t> evicted_;  // objects that may have no block left
-};
 
 class SqliteIndex final : public RecencyIndex {
  public:
@@ -144,7 +32,7 @@ class SqliteIndex final : public RecencyIndex {
     if (notes.empty()) return {};
     return with_tables<void>(context, "take notes", [&](SqliteTables& tables) -> Result<> {
       THAW_ASSIGN(auto transaction, Transaction::begin(*tables.database));
-      Batch batch(tables);
+      SqliteBatch batch(tables);
       for (size_t i = 0; i < notes.size(); ++i) THAW_CHECK(batch.add(notes[i], places[i]));
       THAW_CHECK(batch.sum_up());
       return transaction.commit();
@@ -339,7 +227,7 @@ Result<int64_t> SqliteIndex::evict_page(SqliteTables& tables, std::string_view p
   struct Object {
     int64_t id;
     std::string group;
-    Change sum;
+    SqliteChange sum;
   };
   const std::string from = std::string(prefix) + '/';
   const std::string to = std::string(prefix) + static_cast<char>('/' + 1);
@@ -411,7 +299,7 @@ Result<Reconciled> SqliteIndex::reconcile(const Context& context) {
 Result<std::optional<int64_t>> SqliteIndex::audit_page(SqliteTables& tables, int64_t after) {
   struct Wrong {
     int64_t id;
-    Change by;
+    SqliteChange by;
     bool any;
   };
   THAW_ASSIGN(auto transaction, Transaction::begin(*tables.database));
@@ -425,7 +313,7 @@ Result<std::optional<int64_t>> SqliteIndex::audit_page(SqliteTables& tables, int
       THAW_ASSIGN(const bool row, rows.step());
       if (!row) break;
       last = rows.integer(0);
-      const Change by{rows.integer(3) - rows.integer(1), rows.integer(4) - rows.integer(2)};
+      const SqliteChange by{rows.integer(3) - rows.integer(1), rows.integer(4) - rows.integer(2)};
       const bool any = rows.integer(5) > 0;
       if (by.bytes != 0 || by.blocks != 0 || !any) wrong.push_back({*last, by, any});
     }

@@ -88,7 +88,7 @@ Result<> make_tables(SqliteDatabase& database) {
   // A loss of power costs the last transactions and damages nothing; a checkpoint is all that
   // waits for the disk.
   THAW_CHECK(
-      database.run("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
+      database.run("PRAGMA synchronous = NORMAL; PRAGMA journal_mode = WAL;"
                    "PRAGMA journal_size_limit = 16777216; PRAGMA cache_size = -8192;"));
   bool is_empty = false;
   THAW_CHECK(check_version(database, is_empty));

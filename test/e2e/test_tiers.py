@@ -556,6 +556,9 @@ BAD = {
     "nothing": ('kind = "disk"\npath = "/x"\nmax_bytes = "0"', "max_bytes"),
     "negative": ('kind = "disk"\npath = "/x"\nmax_bytes = -1', "max_bytes"),
     "fill": ('kind = "disk"\npath = "/x"\nfill = "sync"', '"async" or "off"'),
+    "index": ('kind = "disk"\npath = "/x"\nindex = "on"', "redis://"),
+    "index's place": ('kind = "disk"\npath = "/x"\nindex = "redis://h"', "prefix"),
+    "index of a bucket": ('kind = "bucket"\nurl = "s3://b/p"\nindex = "sqlite"', "sqlite"),
     "unknown": ('kind = "disk"\npath = "/x"\nblock_bytes = "4MiB"', "no tier has such a setting"),
 }
 

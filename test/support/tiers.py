@@ -6,7 +6,8 @@ import re
 
 STORE_LINE = re.compile(r"thaw: stats: (?!tier )(?P<name>.*): (?P<counts>\d+ gets.*)")
 TIER_LINE = re.compile(r"thaw: stats: tier (?P<name>.*): (?P<counts>\d+ hits.*)")
-COUNT = re.compile(r"(\d+) (hits|misses|stepped over|failures|corrupt|fills|dropped|failed|gets|puts|finds|lists)\b")
+INDEX_LINE = re.compile(r"thaw: stats: tier .*: index: (?P<counts>\d+ notes.*)")
+COUNT = re.compile(r"(\d+) (hits|misses|stepped over|failures|corrupt|fills|dropped|failed|gets|puts|finds|lists|notes|rebuilt)\b")
 
 
 def disk(path, **more):
@@ -27,7 +28,7 @@ def with_tiers(thaw, *tiers, name="tiers.json", **sections):
 
 
 class Stats:
-    """`store` and `tiers` (nearest first): what was counted, by its word."""
+    """`store`, `tiers` (nearest first) and the `indexes` of those that have one: what was counted, by its word."""
 
     def __init__(self, answer):
         text = answer.err.decode("utf-8", "replace")
@@ -36,6 +37,7 @@ class Stats:
         self.name = store["name"]
         self.store = self._counts(store["counts"])
         self.tiers = [self._counts(each["counts"]) for each in TIER_LINE.finditer(text)]
+        self.indexes = [self._counts(each["counts"]) for each in INDEX_LINE.finditer(text)]
 
     @staticmethod
     def _counts(text):
@@ -46,8 +48,13 @@ class Stats:
         only, = self.tiers
         return only
 
+    @property
+    def index(self):
+        only, = self.indexes
+        return only
+
     def __repr__(self):
-        return f"{self.name}: {self.store}; {self.tiers}"
+        return f"{self.name}: {self.store}; {self.tiers}; {self.indexes}"
 
 
 def blocks(tier, below=""):
