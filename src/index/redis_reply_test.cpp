@@ -23,9 +23,8 @@ Result<std::optional<RedisReply>> parsed(std::string_view text, size_t part) {
 }
 
 TEST(RedisReplies, AreValuesHoweverTheyCome) {
-  const std::string_view text =
-      "*6\r\n$3\r\na\0b\r\n:-7\r\n$-1\r\n+OK\r\n*0\r\n*2\r\n:1\r\n-ERR x\r\n";
-  const std::string_view whole(text.data(), 53);
+  constexpr char kText[] = "*6\r\n$3\r\na\0b\r\n:-7\r\n$-1\r\n+OK\r\n*0\r\n*2\r\n:1\r\n-ERR x\r\n";
+  const std::string_view whole(kText, sizeof kText - 1);
   for (const size_t part : {size_t{1}, size_t{7}, whole.size()}) {
     const auto reply = parsed(whole, part);
     ASSERT_TRUE(is_ok(reply));

@@ -130,6 +130,10 @@ void BlockNotes::write(const Context& context, const Notes& notes) {
 Result<> BlockNotes::apply(const Context& context, const Notes& notes, size_t from, size_t to) {
   using Outcome = TierBreaker::Outcome;
   THAW_CHECK(context.alive());
+  {
+    const std::lock_guard lock(mutex_);
+    if (off_) return Error(Code::denied, "it is asked no more");
+  }
   const TierBreaker::Permit permit = breaker_.enter(Context::Clock::now());
   if (permit == TierBreaker::Permit::no) return Error(Code::unavailable, "it is left alone");
   const std::vector<BlockNote> batch(notes.begin() + static_cast<ptrdiff_t>(from),

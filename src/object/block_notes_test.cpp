@@ -217,6 +217,7 @@ TEST_F(Notes, AnIndexThatMayNotBeWrittenIsAskedNoMore) {
     test::ToldNotes told;
     told.on_apply([&](const Context&, size_t) -> Result<> { return Error(code, "scripted"); });
     options_.linger = milliseconds(0);
+    options_.batch = 1;
     BlockNotes notes(test::scripted_index(told), options_, clock_, meter, context_);
     notes.touched(block(1));
     while (meter.notes_dropped < 1) std::this_thread::yield();
