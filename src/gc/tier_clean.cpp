@@ -50,12 +50,16 @@ class Cleaner {
     return options_.max_deletions - std::min(options_.max_deletions, done);
   }
   uint64_t freed() const { return report_.index.bytes + report_.listing.bytes; }
-  // How much has to go for the bound and the disk, given what the tier holds.
-  uint64_t excess(uint64_t held_before) const {
-    uint64_t wanted = options_.free_bytes;
-    if (options_.max_bytes && held_before > *options_.max_bytes)
-      wanted = std::max(wanted, held_before - (*options_.max_bytes - *options_.max_bytes / 20));
-    return wanted - std::min(wanted, freed());
+  // How much has to go for the bound and the disk: `held_bytes` lie in the tier, of which
+  // `gone_bytes` went meanwhile.
+  uint64_t excess(uint64_t held_bytes, uint64_t gone_bytes) const {
+    uint64_t wanted = options_.free_bytes - std::min(options_.free_bytes, freed());
+    const uint64_t left = held_bytes - std::min(held_bytes, gone_bytes);
+    if (options_.max_bytes && held_bytes > *options_.max_bytes) {
+      const uint64_t low_water = *options_.max_bytes - *options_.max_bytes / 20;
+      wanted = std::max(wanted, left - std::min(left, low_water));
+    }
+    return wanted;
   }
   bool index_works() const { return tier_.index != nullptr && !index_down_; }
   // The index does not answer: what it would have said is not known.
@@ -73,6 +77,7 @@ class Cleaner {
   const Context::Clock::time_point started_ = Context::Clock::now();
   CleanReport report_;
   bool index_down_ = false;
+  uint64_t gone_since_listing_ = 0;
   // Of which the index says nothing, or all if there is none.
   OldestBlocks oldest_;
 };
@@ -106,7 +111,7 @@ Result<> Cleaner::by_index() {
       index_failed(page.error());
       return context_.alive();
     }
-    uint64_t excess_bytes = excess(usage->bytes);
+    uint64_t excess_bytes = excess(usage->bytes, freed());
     std::vector<ColdBlock> cold;
     for (const IndexedBlock& each : page->blocks) {
       ++report_.index.scanned;
@@ -125,6 +130,8 @@ Result<> Cleaner::by_index() {
 // What the index has never seen goes by its own age, for had it been used, the index would know.
 Result<> Cleaner::by_listing() {
   if (progress_ != nullptr) progress_->begin("listing the tier", 0, 0);
+  // What was only said to go is still listed.
+  gone_since_listing_ = options_.execute ? 0 : freed();
   ListOptions options;
   while (true) {
     THAW_ASSIGN(const ListPage page, tier_.fast->list(context_, kBlocks, options));
@@ -186,30 +193,31 @@ Result<> Cleaner::look_at_page(const std::vector<Listed>& page) {
 
 // Now it is known what the tier really holds: the index may have known less.
 Result<> Cleaner::to_fit() {
-  if (excess(report_.tier_bytes) == 0) return {};
-  if (index_works() && options_.execute) {
-    // It knows all of them by now.
-    std::string after;
-    do {
-      const auto page = tier_.index->coldest(context_, begun_, kPage, after);
-      if (!page) {
-        index_failed(page.error());
-        break;
-      }
-      uint64_t excess_bytes = excess(report_.tier_bytes);
-      std::vector<ColdBlock> cold;
-      for (const IndexedBlock& each : page->blocks) {
-        if (excess_bytes == 0) break;
-        cold.push_back({each.block, each.last_use, each.bytes.value_or(0)});
-        excess_bytes -= std::min(excess_bytes, each.bytes.value_or(0));
-      }
-      const bool all = cold.size() == page->blocks.size();
-      THAW_CHECK(remove(std::move(cold), Source::index));
-      after = all ? page->next : "";
-    } while (!after.empty() && deletions_left() > 0);
+  const auto excess_now = [this] { return excess(report_.tier_bytes, gone_since_listing_); };
+  if (excess_now() == 0) return {};
+  // It knows all of them by now, but their sizes are asked of the tier.
+  std::string after;
+  while (index_works() && options_.execute && excess_now() > 0 && deletions_left() > 0) {
+    const auto page = tier_.index->coldest(context_, begun_, kBatch, after);
+    if (!page) {
+      index_failed(page.error());
+      break;
+    }
+    uint64_t excess_bytes = excess_now();
+    std::vector<ColdBlock> cold;
+    for (const IndexedBlock& each : page->blocks) {
+      if (excess_bytes == 0) break;
+      THAW_ASSIGN(const auto found, tier_.fast->find(context_, each.block));
+      const uint64_t bytes = found ? found->size_bytes : 0;
+      cold.push_back({each.block, each.last_use, bytes});
+      excess_bytes -= std::min(excess_bytes, bytes);
+    }
+    THAW_CHECK(remove(std::move(cold), Source::index));
+    after = page->next;
+    if (after.empty()) break;
   }
   std::vector<ColdBlock> cold;
-  uint64_t excess_bytes = excess(report_.tier_bytes);
+  uint64_t excess_bytes = excess_now();
   for (ColdBlock& each : oldest_.take()) {
     if (excess_bytes == 0) break;
     excess_bytes -= std::min(excess_bytes, each.bytes);
@@ -260,7 +268,10 @@ Result<> Cleaner::remove(std::vector<ColdBlock> blocks, Source source) {
 Result<> Cleaner::remove_batch(std::span<const ColdBlock> batch, CleanSource& counted) {
   if (!options_.execute) {
     counted.deleted += batch.size();
-    for (const ColdBlock& each : batch) counted.bytes += each.bytes;
+    for (const ColdBlock& each : batch) {
+      counted.bytes += each.bytes;
+      gone_since_listing_ += each.bytes;
+    }
     return {};
   }
   CleanedTier tier = tier_;
@@ -272,6 +283,7 @@ Result<> Cleaner::remove_batch(std::span<const ColdBlock> batch, CleanSource& co
   }
   counted.deleted += evicted->blocks;
   counted.bytes += evicted->bytes;
+  gone_since_listing_ += evicted->bytes;
   report_.kept_recent += evicted->recent + evicted->claimed;
   if (progress_ != nullptr) progress_->files_done += evicted->blocks;
   slow_down(report_.index.deleted + report_.listing.deleted);

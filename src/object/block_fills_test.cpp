@@ -24,7 +24,9 @@ class Fills : public ::testing::Test {
     options_.fill_threads = 1;
     options_.fill_queue_bytes = 4 * kBlock;
   }
-  void open() { fills_.emplace(*fast_, options_, breaker_, meter_, notes_, context_); }
+  void open() {
+    fills_.emplace(*fast_, options_, breaker_, meter_, notes_, nullptr, system_clock(), context_);
+  }
   // Blocks `first`… of an object, as they come in one fetch.
   void add(uint64_t first, size_t count) {
     const Buffer all = Buffer::copy_of(test::random_bytes(count * kBlock, first));
@@ -212,18 +214,34 @@ TEST_F(Fills, NoBlockBeforeTheMarker) {
   EXPECT_TRUE(check_tier(context_, *fast_).value());
 }
 
-TEST_F(Fills, WhatWouldPassTheBoundIsDropped) {
+TEST_F(Fills, WhatWouldPassTheBoundTakesThePlaceOfOthers) {
   options_.max_bytes = 2 * (kBlock + 4096);
+  options_.fill_threads = 1;
   open();
   add(0, 4);
   fills_.reset();
-  EXPECT_EQ(meter_.fills, 2U);
-  EXPECT_EQ(meter_.fills_dropped, 2U);
+  EXPECT_EQ(meter_.fills, 4U);
+  EXPECT_EQ(meter_.fills_dropped, 0U);
+  EXPECT_TRUE(has(3));
+  EXPECT_FALSE(has(0));
   EXPECT_TRUE(breaker_.is_closed()) << "to be full is no failure";
   open();
   add(10, 1);
   fills_.reset();
-  EXPECT_EQ(meter_.fills_dropped, 3U) << "what was there counts";
+  uint64_t held = 0;
+  const auto page = fast_->list(context_, "blocks/", {});
+  ASSERT_TRUE(is_ok(page));
+  for (const Listed& each : page->objects) held += each.info.size_bytes;
+  EXPECT_LE(held, options_.max_bytes) << "what was there counts";
+}
+
+TEST_F(Fills, WhatIsLargerThanTheTierIsDropped) {
+  options_.max_bytes = kBlock;
+  open();
+  add(0, 2);
+  fills_.reset();
+  EXPECT_EQ(meter_.fills, 0U);
+  EXPECT_EQ(meter_.fills_dropped, 2U);
 }
 
 TEST_F(Fills, WhatIsForgottenWhileItIsWrittenIsRemovedAgain) {
