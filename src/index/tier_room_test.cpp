@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <mutex>
+#include <set>
 #include <thread>
 
 #include "index/memory_index.h"
@@ -25,6 +27,31 @@ class Minutes final : public WallClock {
   mutable std::atomic<int64_t> ns_ = 1'800'000'000LL * 1'000'000'000;
 };
 
+class Claims final : public BlockClaims {
+ public:
+  Result<std::unique_ptr<Claim>> try_claim(std::string_view block) override {
+    const std::lock_guard lock(mutex_);
+    if (!held_.insert(std::string(block)).second) return std::unique_ptr<Claim>();
+    return std::unique_ptr<Claim>(std::make_unique<Held>(*this, std::string(block)));
+  }
+
+ private:
+  class Held final : public Claim {
+   public:
+    Held(Claims& claims, std::string block) : claims_(claims), block_(std::move(block)) {}
+    ~Held() override {
+      const std::lock_guard lock(claims_.mutex_);
+      claims_.held_.erase(block_);
+    }
+
+   private:
+    Claims& claims_;
+    const std::string block_;
+  };
+  std::mutex mutex_;
+  std::set<std::string> held_;
+};
+
 class Room : public ::testing::Test {
  protected:
   static ObjectKey block(int number) {
@@ -32,6 +59,7 @@ class Room : public ::testing::Test {
   }
   // As a fill does it.
   bool fill(TierRoom& room, int number) {
+    const auto claim = claims_.try_claim(block(number).text());
     const auto made = room.make(context_, block(number), kBlock);
     if (!made || !*made) return false;
     EXPECT_TRUE(is_ok(
@@ -45,7 +73,7 @@ class Room : public ::testing::Test {
     for (const Listed& each : page->objects) bytes += each.info.size_bytes;
     return bytes;
   }
-  CleanedTier tier(RecencyIndex* index) { return {fast_.get(), index, nullptr}; }
+  CleanedTier tier(RecencyIndex* index) { return {fast_.get(), index, &claims_}; }
 
   const Context context_;
   Minutes clock_;
@@ -53,6 +81,7 @@ class Room : public ::testing::Test {
   TierMeter meter_;
   std::unique_ptr<ObjectStore> fast_ = test::faulty(make_memory_store(clock_), faults_);
   std::unique_ptr<RecencyIndex> index_ = make_memory_index();
+  Claims claims_;
 };
 
 TEST_F(Room, WhatWasUsedLongestAgoGoes) {
@@ -127,7 +156,7 @@ TEST_F(Room, ManyWhoFillStayWithinTheBound) {
   }
   for (std::thread& each : threads) each.join();
   EXPECT_LE(most, 21 * kBlock);
-  EXPECT_GT(meter_.evicted, 1000U);
+  EXPECT_GT(meter_.evicted, 100U);
 }
 
 }  // namespace

@@ -216,10 +216,11 @@ Result<> BlockFills::store(const Context& context, const Item& item, bool& dropp
     room_.give_back(context, name, block_bytes);
     return std::move(put).error();
   }
-  if (!room_.admits()) notes_.admitted(name, block_bytes);
+  // Also where it was admitted before: somebody may have made room with it before it was there.
+  notes_.admitted(name, block_bytes);
   if (is_forgotten(item)) {
     THAW_CHECK(fast_.remove(context, std::span(&name, 1)));
-    if (!room_.admits()) notes_.evicted(name);
+    notes_.evicted(name);
     room_.give_back(context, name, block_bytes);
     dropped = true;
   }

@@ -26,13 +26,11 @@ class TierRoom {
         meter_(meter),
         usage_(*tier.fast, max_bytes) {}
 
-  // Whether the block may be written; then it counts as there, also in the index (admits()). False:
+  // Whether the block may be written; then it counts as there, also in the index. False:
   // there is no room, and none can be made. An error when the index or the tier cannot tell.
   Result<bool> make(const Context& context, const ObjectKey& block, uint64_t bytes);
   // It was not written after all, or is gone again.
   void give_back(const Context& context, const ObjectKey& block, uint64_t bytes);
-  // Whether make() tells the index of the block.
-  bool admits() const { return max_bytes_ != 0 && tier_.index != nullptr; }
 
  private:
   Result<bool> make_by_index(const Context& context, const ObjectKey& block, uint64_t bytes);
