@@ -169,7 +169,7 @@ TEST_F(SaveRestoreFault, AChangedByteOfAnyAnswerIsMended) {
   const std::string target = dir_.path_of("target");
   // The first answer is the store's marker: it is what it is.
   for (uint64_t n = 2; n <= gets; ++n) {
-    for (int round = 0; round < 10; ++round) {
+    for (int round = 0; round < 3; ++round) {
       const std::function<Buffer(Buffer)> flip = [&](Buffer bytes) {
         return test::with_flipped_byte(random.below(bytes.size()))(std::move(bytes));
       };
