@@ -21,9 +21,8 @@ TEST(DurationTest, NumbersWithUnits) {
 }
 
 TEST(DurationTest, RefusesWhatIsAmbiguousOrNone) {
-  for (const char* text :
-       {"",    "30", "0",    "0s",   "0.1ms", "s",    "-5s", "+5s",  " 5s",       "5 s",
-        "5s ", "1e3s", "nans", "infs",  "0x1s", "5sm", "1,5s", "99999999h", "1e400s"}) {
+  for (const char* text : {"", "30", "0", "0s", "0.1ms", "s", "-5s", "+5s", " 5s", "5 s", "5s ",
+                           "1e3s", "nans", "infs", "0x1s", "5sm", "1,5s", "99999999h", "1e400s"}) {
     EXPECT_TRUE(fails_with(Code::invalid, parse_duration(text))) << text;
   }
 }

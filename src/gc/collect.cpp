@@ -22,10 +22,12 @@ class Collector {
     THAW_ASSIGN(const StoreState state, find_store(context_, store_));
     if (state == StoreState::absent) return report_;
     THAW_CHECK(learn_the_time());
-    THAW_ASSIGN(
-        survey_,
-        survey(context_, store_,
-               {.access = options_.access, .now = now_, .threads = options_.threads}, progress_));
+    THAW_ASSIGN(survey_, survey(context_, store_,
+                                {.access = options_.access,
+                                 .now = now_,
+                                 .grace = options_.plan.grace,
+                                 .threads = options_.threads},
+                                progress_));
     report_.plan = plan(survey_, options_.plan);
     report_.unknown = std::move(survey_.unknown);
     report_.leases = survey_.leases.size();
@@ -42,7 +44,7 @@ class Collector {
   Result<> retire_generations();
   Result<> sweep();
   Result<> mark();
-  Result<> put_record(const Condemned& content, const ObjectKey& object, PutMode mode);
+  Result<> put_record(const Condemned& content);
   Result<> remove_all(const std::vector<ObjectKey>& objects);
   void step(const char* name, uint64_t count) {
     if (progress_ != nullptr) progress_->begin(name, 0, count);
@@ -53,8 +55,8 @@ class Collector {
   const CollectOptions& options_;
   Progress* const progress_;
   Timestamp now_;
-  // Put first, to learn the server's time; what is condemned takes its place.
-  const ObjectKey record_ = condemned_object(RandomId::fresh());
+  // Put first, to learn the server's time.
+  const ObjectKey clock_ = *ObjectKey::parse("probe/" + RandomId::fresh().hex() + "/now");
   Survey survey_;
   CollectReport report_;
 };
@@ -64,9 +66,10 @@ Result<> Collector::learn_the_time() {
     now_ = system_clock().now();
     return {};
   }
-  THAW_CHECK(put_record({}, record_, PutMode::create).within("begin to collect"));
-  THAW_ASSIGN(const auto info, store_.find(context_, record_));
-  if (!info) return Error(Code::busy, record_.text() + " was put, and is not there");
+  THAW_CHECK(store_.put(context_, clock_, Buffer(), PutMode::create).within("begin to collect"));
+  THAW_ASSIGN(const auto info, store_.find(context_, clock_));
+  THAW_CHECK(remove_all({clock_}));
+  if (!info) return Error(Code::busy, clock_.text() + " was put, and is not there");
   now_ = info->modified;
   return {};
 }
@@ -76,6 +79,7 @@ Result<> Collector::execute() {
   THAW_CHECK(sweep());
   THAW_CHECK(mark());
   THAW_CHECK(remove_all(report_.plan.done_records).within("remove condemned records"));
+  THAW_CHECK(remove_all(report_.plan.done_claims).within("remove condemned records"));
   return remove_all(report_.plan.tidy).within("tidy up");
 }
 
@@ -119,23 +123,18 @@ Result<> Collector::mark() {
     (i < packs ? records.back().packs : records.back().manifests).push_back(object.id);
     ++named;
   }
-  if (records.empty()) return remove_all({record_});
-  for (size_t i = 0; i < records.size(); ++i) {
-    const bool first = i == 0;
-    THAW_CHECK(put_record(records[i], first ? record_ : condemned_object(RandomId::fresh()),
-                          first ? PutMode::overwrite : PutMode::create)
-                   .within("condemn"));
-  }
+  for (const Condemned& record : records) THAW_CHECK(put_record(record).within("condemn"));
   for (const ObjectFound& object : report_.plan.mark) report_.marked.add(object);
   return {};
 }
 
-Result<> Collector::put_record(const Condemned& content, const ObjectKey& object, PutMode mode) {
+Result<> Collector::put_record(const Condemned& content) {
   Condemned record = content;
   record.holder = holder_name();
   record.created_ns = system_clock().now().ns;
   THAW_ASSIGN(const Buffer bytes, encode_condemned(record));
-  THAW_CHECK(store_.put(context_, object, bytes, mode));
+  const ObjectKey object = condemned_object(RandomId::fresh());
+  THAW_CHECK(store_.put(context_, object, bytes, PutMode::create));
   return {};
 }
 

@@ -12,6 +12,9 @@ namespace thaw::gc {
 namespace {
 
 constexpr size_t kBroken = 10;
+// After it a claim is taken for that of a killed run. If that is wrong, objects are condemned
+// twice.
+constexpr std::chrono::seconds kLongestRun{6 * 3600};
 
 struct HashOfId {
   // They are random already.
@@ -24,6 +27,9 @@ class Planner {
   Planner(const Survey& survey, const PlanOptions& options) : survey_(survey), options_(options) {}
 
   Plan run() {
+    for (const auto* objects : {&survey_.packs, &survey_.manifests}) {
+      for (const ObjectFound& each : *objects) there_.insert(each.id);
+    }
     look_at_keys();
     look_at_records();
     for (const ObjectFound& pack : survey_.packs) look_at(pack);
@@ -44,6 +50,7 @@ class Planner {
   void look_at_keys();
   void look_at(const KeyFound& key);
   void look_at_records();
+  bool names_nothing(const CondemnedRecord& record) const;
   void look_at(const ObjectFound& object);
   bool is_leased(const ObjectFound& object) const;
   void look_for_missing();
@@ -91,14 +98,29 @@ void Planner::look_at(const KeyFound& key) {
 }
 
 void Planner::look_at_records() {
-  for (const CondemnedRecord& record : survey_.condemned) {
-    const bool ripe = is_older(record.put, options_.grace);
-    // One that cannot be read keeps savers from all bases, and nobody sweeps by it.
-    if (ripe || !record.content) plan_.done_records.push_back(record.object);
-    if (!record.content) continue;
+  for (const RecordFound& found : survey_.condemned) {
+    const CondemnedRecord& record = found.record;
+    // Another run has it. One that was killed never comes back to it: then what it names is
+    // condemned anew, and it goes when nothing of that is left.
+    const bool abandoned = found.claimed && is_older(*found.claimed, kLongestRun);
+    if (found.ours || (abandoned && names_nothing(record))) {
+      plan_.done_records.push_back(record.object);
+      plan_.done_claims.push_back(sweeping_object(record.id));
+    }
+    if (!record.content || abandoned) continue;
     for (const auto* ids : {&record.content->packs, &record.content->manifests})
-      (ripe ? ripe_ : waiting_).insert(ids->begin(), ids->end());
+      (found.ours ? ripe_ : waiting_).insert(ids->begin(), ids->end());
   }
+  for (const ObjectFound& claim : survey_.stray_claims) {
+    if (is_older(claim.put, kLongestRun)) plan_.tidy.push_back(claim.object);
+  }
+}
+
+bool Planner::names_nothing(const CondemnedRecord& record) const {
+  if (!record.content) return false;
+  const auto is_gone = [this](const RandomId& id) { return there_.count(id) == 0; };
+  return std::all_of(record.content->packs.begin(), record.content->packs.end(), is_gone) &&
+         std::all_of(record.content->manifests.begin(), record.content->manifests.end(), is_gone);
 }
 
 bool Planner::is_leased(const ObjectFound& object) const {
@@ -111,7 +133,6 @@ bool Planner::is_leased(const ObjectFound& object) const {
 }
 
 void Planner::look_at(const ObjectFound& object) {
-  there_.insert(object.id);
   if (const auto needed = needed_.find(object.id); needed != needed_.end()) {
     plan_.live.add(object);
     if (needed->second > 0 && object.size_bytes > needed->second)

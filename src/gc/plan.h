@@ -30,7 +30,8 @@ struct Plan {
   std::vector<Retirement> retire;
   std::vector<ObjectFound> sweep;       // packs and manifests that go now
   std::vector<ObjectFound> mark;        // and those that a later run looks at again
-  std::vector<ObjectKey> done_records;  // condemned records that have nothing left to say
+  std::vector<ObjectKey> done_records;  // condemned records that have nothing left to say,
+  std::vector<ObjectKey> done_claims;   // and the claims on them, which go after them
   std::vector<ObjectKey> tidy;          // tombstones, last uses, refusals, probes
 
   // For people.

@@ -47,10 +47,11 @@ Survey survey_of(std::vector<ObjectFound> packs) {
   return survey;
 }
 
-CondemnedRecord record(uint8_t byte, int64_t hours, std::vector<RandomId> packs) {
+// Claimed by this run if it is older than a day.
+RecordFound record(uint8_t byte, int64_t hours, std::vector<RandomId> packs) {
   Condemned content;
   content.packs = std::move(packs);
-  return {condemned_object(id(byte)), hours_ago(hours), content};
+  return {{id(byte), condemned_object(id(byte)), hours_ago(hours), content}, hours >= 24, {}};
 }
 
 std::vector<RandomId> ids(const std::vector<ObjectFound>& objects) {
@@ -95,8 +96,29 @@ TEST(GcPlan, ServersMayDisagreeALittle) {
 
 TEST(GcPlan, ARecordThatCannotBeReadGoesAtOnce) {
   Survey survey = survey_of({});
-  survey.condemned = {{condemned_object(id(1)), hours_ago(0), std::nullopt}};
+  survey.condemned = {{{id(1), condemned_object(id(1)), hours_ago(0), std::nullopt}, true, {}}};
   EXPECT_EQ(plan(survey, {}).done_records.size(), 1U);
+}
+
+// Of a run that was killed: what it claimed is condemned anew, and its record goes when nothing of
+// that is left. Of one that may be at work: nobody else touches it.
+TEST(GcPlan, RecordsThatAnotherRunHasClaimed) {
+  Survey survey = survey_of({pack(1, 99), pack(2, 99)});
+  RecordFound busy = record(0xa, 30, {id(1)});
+  busy.ours = false;
+  busy.claimed = hours_ago(1);
+  RecordFound dead = record(0xb, 30, {id(2)});
+  dead.ours = false;
+  dead.claimed = hours_ago(7);
+  RecordFound done = record(0xc, 30, {id(3)});
+  done.ours = false;
+  done.claimed = hours_ago(7);
+  survey.condemned = {busy, dead, done};
+  const Plan made = plan(survey, {});
+  EXPECT_TRUE(made.sweep.empty());
+  EXPECT_EQ(ids(made.mark), Ids{id(2)});
+  EXPECT_EQ(made.waiting.objects, 1U);
+  EXPECT_EQ(made.done_records, std::vector<ObjectKey>{condemned_object(id(0xc))});
 }
 
 TEST(GcPlan, TombstonesStayWhileTheirNumberMayBeWanted) {

@@ -20,6 +20,7 @@ constexpr std::string_view kManifests = "manifests/";
 constexpr std::string_view kUses = "used/";
 constexpr std::string_view kProbes = "probe/";
 constexpr std::string_view kCondemned = "condemned/";
+constexpr std::string_view kSweeping = "sweeping/";
 
 constexpr size_t kExamples = 10;
 // What a lease says of itself beyond this is not believed.
@@ -60,7 +61,7 @@ class Surveyor {
       if (progress != nullptr) progress->begin(name, 0, 0);
     };
     step("looking at leases");
-    THAW_ASSIGN(survey_.condemned, read_condemned(context_, store_));
+    THAW_CHECK(look_at_records());
     THAW_CHECK(look_at_leases());
     step("listing keys");
     THAW_CHECK(list_keys());
@@ -86,6 +87,8 @@ class Surveyor {
       survey_.unknown.examples.push_back(listed.key.text());
   }
 
+  Result<> look_at_records();
+  Result<bool> claim(const CondemnedRecord& record);
   Result<> look_at_leases();
   Result<std::optional<LeaseFound>> read_lease(const Listed& listed);
   Result<> list_keys();
@@ -103,6 +106,48 @@ class Surveyor {
   std::vector<EntryToRead> entries_;
   std::map<Key, size_t> key_numbers_;
 };
+
+// --- condemned records
+
+// Those that are ripe and nobody's are claimed, before leases and keys are looked at: from here on
+// until this run takes them away they are there, and keep savers from what they name.
+Result<> Surveyor::look_at_records() {
+  std::map<RandomId, ObjectFound> claims;
+  THAW_CHECK(list_all(context_, store_, kSweeping, [&](const Listed& each) {
+    const auto id = RandomId::parse(std::string_view(each.key.text()).substr(kSweeping.size()));
+    if (!id) return note_unknown(each);
+    claims.emplace(*id, ObjectFound{each.key, *id, each.info.size_bytes, each.info.modified});
+  }));
+  THAW_ASSIGN(auto records, read_condemned(context_, store_));
+  for (CondemnedRecord& record : records) {
+    std::optional<Timestamp> claimed_then;
+    bool ours = false;
+    const auto claimed = claims.find(record.id);
+    const double age_s = static_cast<double>(survey_.now.ns - record.put.ns) / 1e9;
+    const bool ripe = age_s >= static_cast<double>(options_.grace.count());
+    if (claimed != claims.end()) {
+      claimed_then = claimed->second.put;
+      claims.erase(claimed);
+    } else if (ripe || !record.content) {
+      THAW_ASSIGN(ours, claim(record));
+      if (!ours) continue;
+    }
+    survey_.condemned.push_back({std::move(record), ours, claimed_then});
+  }
+  for (auto& [id, claim] : claims) survey_.stray_claims.push_back(std::move(claim));
+  return {};
+}
+
+// False when another run has it, or had it and took the record away.
+Result<bool> Surveyor::claim(const CondemnedRecord& record) {
+  if (options_.access == Access::look) return true;
+  const ObjectKey object = sweeping_object(record.id);
+  THAW_ASSIGN(const PutOutcome outcome, store_.put(context_, object, Buffer(), PutMode::create));
+  if (outcome == PutOutcome::exists) return false;
+  THAW_ASSIGN(const auto there, store_.find(context_, record.object));
+  if (!there) THAW_CHECK(store_.remove(context_, {&object, 1}));
+  return there.has_value();
+}
 
 // --- leases
 
@@ -262,7 +307,8 @@ Result<> Surveyor::list_uses() {
 
 // What lies beside the folders that were listed: a LIST between each two of them.
 Result<> Surveyor::list_unknown() {
-  constexpr std::array kFolders{kCondemned, kKeys, kLeases, kManifests, kPacks, kProbes, kUses};
+  constexpr std::array kFolders{kCondemned, kKeys,   kLeases,   kManifests,
+                                kPacks,     kProbes, kSweeping, kUses};
   ListOptions options;
   while (true) {
     THAW_ASSIGN(const ListPage page, store_.list(context_, "", options));

@@ -58,9 +58,17 @@ struct Unknown {
   std::vector<std::string> examples;  // some names
 };
 
+// A condemned record, and who may sweep by it.
+struct RecordFound {
+  CondemnedRecord record;
+  bool ours = false;                   // claimed by this run; for a look: nobody's
+  std::optional<Timestamp> claimed{};  // by another run, then
+};
+
 struct Survey {
   Timestamp now;
-  std::vector<CondemnedRecord> condemned;
+  std::vector<RecordFound> condemned;
+  std::vector<ObjectFound> stray_claims;   // on records that are gone
   std::vector<LeaseFound> leases;          // live ones
   std::vector<LeaseFound> expired_leases;  // removed by now, unless it was only a look
   std::set<RandomId> needed_by_leases;     // manifests and packs
@@ -79,13 +87,14 @@ enum class Access {
 
 struct SurveyOptions {
   Access access = Access::look;
-  Timestamp now;  // the store's
+  Timestamp now;                  // the store's
+  std::chrono::seconds grace{0};  // records that are older are claimed
   unsigned threads = 8;
 };
 
-// Condemned records, then leases, then keys and entries, then packs and manifests: this order is
-// what docs/gc.md argues with. An entry or a manifest's head that cannot be read is Code::corrupt:
-// then nobody knows what is needed.
+// Condemned records and claims on them, then leases, then keys and entries, then packs and
+// manifests: this order is what docs/gc.md argues with. An entry or a manifest's head that cannot
+// be read is Code::corrupt: then nobody knows what is needed.
 Result<Survey> survey(const Context& context, ObjectStore& store, const SurveyOptions& options,
                       Progress* progress);
 

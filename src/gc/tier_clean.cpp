@@ -156,6 +156,7 @@ Result<> Cleaner::look_at_page(const std::vector<Listed>& page) {
   std::vector<std::optional<Timestamp>> uses(page.size());
   if (index_works() && !page.empty()) {
     std::vector<ObjectKey> names;
+    names.reserve(page.size());
     for (const Listed& each : page) names.push_back(each.key);
     auto answered = tier_.index->last_use(context_, names);
     if (answered)

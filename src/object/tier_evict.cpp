@@ -9,6 +9,7 @@ Result<Evicted> evict_unused(const Context& context, const CleanedTier& tier,
                              std::span<const ColdBlock> blocks, Timestamp now) {
   Evicted evicted;
   std::vector<ObjectKey> names;
+  names.reserve(blocks.size());
   for (const ColdBlock& each : blocks) names.push_back(each.block);
   std::vector<std::optional<Timestamp>> uses(blocks.size());
   if (tier.index != nullptr) {
@@ -56,6 +57,7 @@ void OldestBlocks::offer(const Listed& block) {
 std::vector<ColdBlock> OldestBlocks::take() {
   std::sort_heap(heap_.begin(), heap_.end());
   std::vector<ColdBlock> blocks;
+  blocks.reserve(heap_.size());
   for (Aged& each : heap_) blocks.push_back(std::move(each.block));
   heap_.clear();
   return blocks;

@@ -25,6 +25,10 @@ ObjectKey condemned_object(const RandomId& id) {
   return *ObjectKey::parse(std::string(kPrefix) + id.hex());
 }
 
+ObjectKey sweeping_object(const RandomId& record) {
+  return *ObjectKey::parse("sweeping/" + record.hex());
+}
+
 Result<std::vector<CondemnedRecord>> read_condemned(const Context& context, ObjectStore& store) {
   std::vector<CondemnedRecord> records;
   ListOptions options;
@@ -32,7 +36,8 @@ Result<std::vector<CondemnedRecord>> read_condemned(const Context& context, Obje
     THAW_ASSIGN(const ListPage page, store.list(context, kPrefix, options));
     for (const Listed& listed : page.objects) {
       const std::string_view name = std::string_view(listed.key.text()).substr(kPrefix.size());
-      if (!RandomId::parse(name)) continue;  // not ours
+      const auto id = RandomId::parse(name);
+      if (!id) continue;  // not ours
       auto content = read_once(context, store, listed.key);
       if (!content && content.error().code() == Code::corrupt) {
         content = read_once(context, store, listed.key);
@@ -41,7 +46,7 @@ Result<std::vector<CondemnedRecord>> read_condemned(const Context& context, Obje
       if (!content && content.error().code() != Code::corrupt) return std::move(content).error();
       if (!content) log::warn("a condemned record is damaged: {}", content.error().text());
       records.push_back(
-          {listed.key, listed.info.modified, content ? *std::move(content) : std::nullopt});
+          {*id, listed.key, listed.info.modified, content ? *std::move(content) : std::nullopt});
     }
     if (!page.more || page.objects.empty()) return records;
     options.after = page.objects.back().key.text();

@@ -13,6 +13,7 @@
 namespace thaw {
 
 struct CondemnedRecord {
+  RandomId id;
   ObjectKey object;
   Timestamp put;  // by the store's clock
   // Empty when it cannot be read.
@@ -23,5 +24,8 @@ struct CondemnedRecord {
 Result<std::vector<CondemnedRecord>> read_condemned(const Context& context, ObjectStore& store);
 
 ObjectKey condemned_object(const RandomId& id);
+// A collector's claim on a record: who puts it first is the only one that ever sweeps by the record
+// or takes it away.
+ObjectKey sweeping_object(const RandomId& record);
 
 }  // namespace thaw

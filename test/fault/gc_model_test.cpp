@@ -3,6 +3,8 @@
 // real code that runs, one request at a time in an order that the seed decides.
 //
 // THAW_GC_PLAYS: how many interleavings (default 300). THAW_TEST_SEED: the first one's seed.
+// THAW_GC_TRACE: prints each request, to see what led to a failure (names are random, so one may
+// have to play a seed a few times).
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -32,9 +34,11 @@ class ModelClock final : public WallClock {
  public:
   Timestamp now() const override { return Timestamp{ns_}; }
   void step(int64_t ns) { ns_ += ns; }
+  int64_t age_ns() const { return ns_ - kBegin; }
 
  private:
-  int64_t ns_ = 1'800'000'000 * kSecond;
+  static constexpr int64_t kBegin = 1'800'000'000 * kSecond;
+  int64_t ns_ = kBegin;
 };
 
 // What the test itself knows of the store: which entries are live and what each needs.
@@ -122,6 +126,7 @@ struct World {
   std::unique_ptr<ObjectStore> store = make_memory_store(clock);
   Ledger ledger;
   std::mt19937_64 random;
+  const bool trace = std::getenv("THAW_GC_TRACE") != nullptr;
   uint64_t dice(uint64_t sides) { return random() % sides; }
 };
 
@@ -136,28 +141,28 @@ class ActorsStore final : public ObjectStore {
 
   Result<Fetched> get(const Context& context, const ObjectKey& key, ByteRange range,
                       const Wanted& wanted) override {
-    THAW_CHECK(begin());
+    THAW_CHECK(begin("get", key.text()));
     auto got = world_.store->get(context, key, range, wanted);
     THAW_CHECK(end());
     return got;
   }
   Result<PutOutcome> put(const Context& context, const ObjectKey& key, Buffer bytes,
                          PutMode mode) override {
-    THAW_CHECK(begin());
+    THAW_CHECK(begin(mode == PutMode::create ? "create" : "put", key.text()));
     auto put = world_.store->put(context, key, bytes, mode);
     if (put && *put == PutOutcome::stored) world_.ledger.on_put(key.text(), bytes);
     THAW_CHECK(end());
     return put;
   }
   Result<std::optional<ObjectInfo>> find(const Context& context, const ObjectKey& key) override {
-    THAW_CHECK(begin());
+    THAW_CHECK(begin("find", key.text()));
     auto found = world_.store->find(context, key);
     THAW_CHECK(end());
     return found;
   }
   Result<ListPage> list(const Context& context, std::string_view prefix,
                         ListOptions options) override {
-    THAW_CHECK(begin());
+    THAW_CHECK(begin("list", prefix));
     // Short pages: others act in the middle of a listing.
     options.limit = std::min<size_t>(options.limit, 3);
     auto page = world_.store->list(context, prefix, options);
@@ -167,7 +172,7 @@ class ActorsStore final : public ObjectStore {
   Result<> remove(const Context& context, std::span<const ObjectKey> keys) override {
     // Not atomic: one name after the other.
     for (const ObjectKey& key : keys) {
-      THAW_CHECK(begin());
+      THAW_CHECK(begin("remove", key.text()));
       THAW_CHECK(world_.store->remove(context, {&key, 1}));
       world_.ledger.on_remove(key.text());
       THAW_CHECK(end());
@@ -177,9 +182,12 @@ class ActorsStore final : public ObjectStore {
   std::string describe() const override { return "model"; }
 
  private:
-  Result<> begin() {
+  Result<> begin(const char* verb, std::string_view name) {
     if (turns_ != nullptr) turns_->yield(actor_);
     if (left_ == 0) dead_ = true;
+    if (world_.trace)
+      fmt::print("{:8.2f} h  {}: {} {}{}\n", static_cast<double>(world_.clock.age_ns()) / kHour,
+                 actor_, verb, name, dead_ ? " (dead)" : "");
     if (dead_) return Error(Code::cancelled, "killed");
     // Mostly time hardly passes; at times somebody was paused for minutes, hours or days.
     world_.clock.step(static_cast<int64_t>(world_.dice(kSecond)));
