@@ -45,13 +45,6 @@ Result<std::vector<std::string>> names_in(const std::string& path) {
   return names;
 }
 
-// What SQLite keeps beside an index belongs to it.
-bool is_index_name(std::string_view name) {
-  if (!name.starts_with(kTierIndexName)) return false;
-  name.remove_prefix(kTierIndexName.size());
-  return name.empty() || name == "-wal" || name == "-shm";
-}
-
 bool is_store_name(const std::string& name) {
   return name.size() == 16 && name.find_first_not_of("0123456789abcdef") == std::string::npos;
 }
@@ -75,7 +68,7 @@ bool removes_empty_marker(const std::string& path) {
 Result<> check_names(const std::string& directory, const std::vector<std::string>& names) {
   for (const std::string& name : names) {
     bool ours =
-        name == "lost+found" || name == kClaimsName || name == ".tmp" || is_index_name(name);
+        name == "lost+found" || name == kClaimsName || name == ".tmp" || is_tier_index_name(name);
     if (name == "blocks") {
       THAW_ASSIGN(const auto stores, names_in(directory + "/blocks"));
       ours = std::all_of(stores.begin(), stores.end(), is_store_name);
@@ -152,6 +145,13 @@ class DiskClaims final : public BlockClaims {
 };
 
 }  // namespace
+
+// What SQLite keeps beside an index belongs to it.
+bool is_tier_index_name(std::string_view name) {
+  if (!name.starts_with(kTierIndexName)) return false;
+  name.remove_prefix(kTierIndexName.size());
+  return name.empty() || name == "-wal" || name == "-shm";
+}
 
 Result<DiskTier> open_disk_tier(std::string directory) {
   while (directory.size() > 1 && directory.back() == '/') directory.pop_back();

@@ -12,6 +12,7 @@ namespace thaw {
 
 // What remembers the last uses of a directory's blocks lies beside them, under this name.
 constexpr std::string_view kTierIndexName = "index.sqlite";
+bool is_tier_index_name(std::string_view name);
 
 struct DiskTier {
   std::unique_ptr<ObjectStore> store;

@@ -1,6 +1,7 @@
 #include "object/tier_marker.h"
 
 #include "format/tier_block.h"
+#include "object/disk_tier.h"
 
 namespace thaw {
 namespace {
@@ -8,12 +9,12 @@ namespace {
 ObjectKey marker() { return *ObjectKey::parse(std::string(kTierMarkerName)); }
 
 // What a place that had no marker a moment ago holds if it is a tier: blocks, and a directory's
-// file of claims.
+// file of claims and its index, which outlive the marker where somebody empties a tier in use.
 bool is_of_a_tier(std::string_view name) {
   constexpr std::string_view kBlocks = "blocks/";
   constexpr size_t kStoreDigits = 16;
   // Another fill may make the marker right now.
-  if (name == "claims" || name == kTierMarkerName) return true;
+  if (name == "claims" || name == kTierMarkerName || is_tier_index_name(name)) return true;
   if (!name.starts_with(kBlocks)) return false;
   const std::string_view store = name.substr(kBlocks.size(), kStoreDigits + 1);
   return store.find_first_not_of("0123456789abcdef") == kStoreDigits && store.back() == '/';

@@ -46,6 +46,15 @@ TEST_F(TierMarker, APlaceWithOtherThingsIsRefused) {
 TEST_F(TierMarker, ATierThatLostItsMarkerIsOne) {
   put("blocks/0123456789abcdef/packs/00/x/@/once-4096/0", "block");
   put("claims", "");
+  put("index.sqlite", "");
+  const auto lost = check_tier(context_, *fast_);
+  ASSERT_TRUE(is_ok(lost));
+  EXPECT_FALSE(*lost);
+}
+
+TEST_F(TierMarker, ATierThatLostAllButItsIndexIsOne) {
+  put("index.sqlite", "");
+  put("index.sqlite-wal", "");
   const auto lost = check_tier(context_, *fast_);
   ASSERT_TRUE(is_ok(lost));
   EXPECT_FALSE(*lost);

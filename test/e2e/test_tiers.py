@@ -428,6 +428,24 @@ def test_a_tier_that_vanishes_while_it_is_used(thaw, saved, tier, content, work)
         assert read(thaw, "k", "large", *words).out == content
 
 
+@pytest.mark.parametrize("stays", [("index.sqlite",), ("claims", "index.sqlite"), ("claims",), ("blocks", "index.sqlite"),
+                                   (".tmp", "index.sqlite", "index.sqlite-wal", "index.sqlite-shm")])
+def test_what_a_removal_left_is_still_a_tier(thaw, saved, tier, content, stays):
+    """A process that was at work while somebody removed the tier leaves some of its files, and no marker."""
+    words = with_tiers(thaw, disk(tier, block_size="256KiB"))
+    read(thaw, "k", "large", *words)
+    for name in set(os.listdir(tier)) - set(stays):
+        remove(f"{tier}/{name}")
+    for name in stays:
+        if not os.path.exists(f"{tier}/{name}"):
+            write(f"{tier}/{name}", b"")
+    stats = Stats(read(thaw, "k", "large", *words)).tier
+    assert (stats["failed"], stats["dropped"]) == (0, 0)
+    with PacksAside(thaw):
+        assert read(thaw, "k", "large", *words).out == content
+    assert "blocks" in stays or os.path.exists(f"{tier}/thaw-tier.json"), "the first fill makes it one again"
+
+
 def test_a_full_disk(thaw, saved, content, work, as_root):
     with mounts.tmpfs(f"{work}/full", "size=3m") as full:
         words = with_tiers(thaw, disk(f"{full}/tier", block_size="1MiB"))
