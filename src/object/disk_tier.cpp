@@ -49,9 +49,16 @@ bool is_store_name(const std::string& name) {
   return name.size() == 16 && name.find_first_not_of("0123456789abcdef") == std::string::npos;
 }
 
+// Anything may lie under the marker's name. Who opens a pipe waits for its writer, before signals
+// and time limits are looked at; a device has no end.
 Result<> check_marker(const std::string& path) {
-  THAW_ASSIGN(const ByteVector marker, read_file(path, kTierMarkerBytes));
-  return check_tier_marker(marker.view());
+  THAW_ASSIGN(const UniqueFd file, open_path(path, O_RDONLY | O_NONBLOCK | O_NOCTTY));
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0) return errno_error(errno, "stat " + path);
+  if (!S_ISREG(status.st_mode)) return Error(Code::invalid, path + " is no regular file");
+  ByteVector marker(kTierMarkerBytes + 1);
+  THAW_ASSIGN(const size_t n, pread_up_to(file.get(), marker.span(), 0, path));
+  return check_tier_marker(marker.view().first(n));
 }
 
 // A machine that lost its power may leave the marker empty, for tiers are not synced. It goes, as

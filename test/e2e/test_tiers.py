@@ -446,6 +446,18 @@ def test_what_a_removal_left_is_still_a_tier(thaw, saved, tier, content, stays):
     assert "blocks" in stays or os.path.exists(f"{tier}/thaw-tier.json"), "the first fill makes it one again"
 
 
+@pytest.mark.parametrize("kind", ["fifo", "folder", "device"])
+def test_something_else_in_the_markers_place(thaw, saved, tier, kind):
+    """It is looked at before signals and time limits are: nothing there may make thaw wait."""
+    words = with_tiers(thaw, disk(tier))
+    read(thaw, "k", "large", *words)
+    marker = f"{tier}/thaw-tier.json"
+    os.unlink(marker)
+    {"fifo": os.mkfifo, "folder": os.mkdir, "device": lambda path: os.symlink("/dev/zero", path)}[kind](marker)
+    answer = thaw.fails(2, "read", "k", "large", *words, json=False, timeout=20)
+    assert b"thaw-tier.json is no regular file" in answer.err and answer.out == b""
+
+
 def test_a_full_disk(thaw, saved, content, work, as_root):
     with mounts.tmpfs(f"{work}/full", "size=3m") as full:
         words = with_tiers(thaw, disk(f"{full}/tier", block_size="1MiB"))
