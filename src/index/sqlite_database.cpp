@@ -79,6 +79,11 @@ std::string_view SqliteStatement::text(int column) const {
 
 Result<std::unique_ptr<SqliteDatabase>> SqliteDatabase::open(const std::string& path,
                                                              std::chrono::milliseconds patience) {
+  // What a link leads to may be anybody's, and what is no index is emptied. SQLite's own NOFOLLOW
+  // would refuse links above the file, too.
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) == 0 && S_ISLNK(status.st_mode))
+    return Error(Code::denied, path + " is a symbolic link");
   std::unique_ptr<SqliteDatabase> opened(new SqliteDatabase(path, patience));
   sqlite3* raw = nullptr;
   // NOMUTEX: one thread at a time is the caller's promise.

@@ -10,7 +10,7 @@ import pytest
 import mounts
 from daemons import LOOPBACK, Daemons, free_port
 from tiers import Stats, blocks, disk, with_tiers
-from trees import write
+from trees import remove, write
 
 MIB = 1 << 20
 SECRET = "open-sesame"
@@ -132,6 +132,30 @@ def test_a_damaged_index(thaw, saved, tier, content, harm):
     else:
         assert len(known(tier)) > 0
         assert Stats(answer).index["failures"] == 0
+
+
+@pytest.mark.parametrize("leads_to", ["text", "database", "nothing"])
+def test_a_link_in_the_indexs_place(thaw, saved, tier, content, work, leads_to):
+    """What it leads to is not ours to empty, or to make."""
+    words = with_tiers(thaw, disk(tier, block_size="1MiB"))
+    read(thaw, *words)
+    remove(f"{tier}/index.sqlite")
+    other = f"{work}/other"
+    if leads_to == "text":
+        write(other, b"somebody's own")
+    elif leads_to == "database":
+        with contextlib.closing(sqlite3.connect(other)) as database:
+            database.execute("CREATE TABLE own (value)")
+            database.commit()
+    before = open(other, "rb").read() if leads_to != "nothing" else None
+    os.symlink(other, f"{tier}/index.sqlite")
+    for more in ({}, {"max_bytes": "4MiB"}):
+        answer = read(thaw, *with_tiers(thaw, disk(tier, block_size="1MiB", **more)))
+        assert answer.out == content and Stats(answer).tier["hits"] > 0
+    thaw.run("tier", "clean", "--max-bytes", "1MiB", "--yes", *words[:2])
+    assert os.path.exists(other) is (before is not None)
+    assert before is None or open(other, "rb").read() == before
+    assert [each for each in os.listdir(work) if each.startswith("other-")] == []
 
 
 def test_off(thaw, saved, tier, content):
