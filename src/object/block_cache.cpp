@@ -10,6 +10,7 @@
 #include "object/block_names.h"
 #include "object/block_read.h"
 #include "object/tier_breaker.h"
+#include "object/tier_patience.h"
 #include "object/tier_reads.h"
 
 namespace thaw {
@@ -121,7 +122,7 @@ void BlockCache::forget(const Context& context, const TieredObject& object,
 
 void BlockCache::forget_all(const Context& context, const TieredObject& object) {
   fills_.forget_prefix(object.names.prefix());
-  const Context limited = context.within(options_.read_timeout);
+  const Context limited = context.within(patience(context, options_.read_timeout));
   ListOptions options;
   for (int pages = 0; pages < kMostPages && breaker_.is_closed(); ++pages) {
     const auto page = fast_->list(limited, object.names.prefix(), options);

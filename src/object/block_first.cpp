@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "object/contract.h"
+#include "object/tier_patience.h"
 
 namespace thaw {
 namespace {
@@ -77,7 +78,7 @@ Result<FirstRead::Right> FirstRead::try_alone(const BlockNames& names) {
 Result<bool> FirstRead::claims_it(const BlockNames& names) {
   constexpr milliseconds kLongest{20};
   const std::string name = names.block(first_).text();
-  const auto until = Context::Clock::now() + parts_.options.claim_wait;
+  const auto until = Context::Clock::now() + patience(context_, parts_.options.claim_wait);
   for (milliseconds pause{2};; pause = std::min(pause * 2, kLongest)) {
     auto claim = parts_.claims->try_claim(name);
     if (!claim) {
@@ -97,7 +98,7 @@ Result<bool> FirstRead::claims_it(const BlockNames& names) {
 bool FirstRead::holds_nothing(const BlockNames& names) const {
   ListOptions one;
   one.limit = 1;
-  const Context limited = context_.within(parts_.options.read_timeout);
+  const Context limited = context_.within(patience(context_, parts_.options.read_timeout));
   const auto page = parts_.fast.list(limited, names.prefix(), one);
   return page && page->objects.empty();
 }

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/task_group.h"
 #include "object/contract.h"
+#include "object/tier_patience.h"
 
 namespace thaw {
 namespace {
@@ -246,7 +247,7 @@ Result<> BlockRead::fetch_led(std::vector<Slot>& slots) {
 // Other processes fetch these. One that takes too long, or died, is not waited for.
 Result<> BlockRead::wait_for_claims(std::vector<Slot*> others) {
   constexpr milliseconds kLongest{20};
-  const auto until = Context::Clock::now() + parts_.options.claim_wait;
+  const auto until = Context::Clock::now() + patience(context_, parts_.options.claim_wait);
   milliseconds pause{2};
   while (!others.empty() && !give_up_) {
     const bool late = Context::Clock::now() >= until || !parts_.fills.active();

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "object/tier_patience.h"
 
 namespace thaw {
 namespace {
@@ -90,7 +91,7 @@ Result<std::optional<TierHit>> TierReads::look(const Context& context, const Tie
     return std::nullopt;
   }
   const ObjectKey block = object.names.block(number);
-  const Context limited = context.within(options_.read_timeout);
+  const Context limited = context.within(patience(context, options_.read_timeout));
   auto hit = read(limited, object, block, number, from, to);
   const auto end = Context::Clock::now();
   if (hit) {
@@ -182,7 +183,7 @@ TierReads::Extra::Extra(TierReads& reads, unsigned wanted) : reads_(reads) {
 
 void TierReads::remove(const Context& context, std::span<const ObjectKey> blocks) {
   for (const ObjectKey& block : blocks) headers_.forget(block.text());
-  const Context limited = context.within(options_.read_timeout);
+  const Context limited = context.within(patience(context, options_.read_timeout));
   const auto removed = fast_.remove(limited, blocks);
   if (!removed) {
     log::info("{}: {}", fast_.describe(), removed.error().text());

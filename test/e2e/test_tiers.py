@@ -1,5 +1,6 @@
 """Tiers in front of a store: what they spare, and that nothing that happens to one makes a command fail or lie."""
 
+import fcntl
 import json
 import os
 import random
@@ -676,6 +677,17 @@ def test_killed_while_others_wait(thaw, saved, tier, content, work):
         out, err = second.communicate(timeout=60)
         first.communicate()
         assert (second.returncode, out) == (0, content), err
+
+
+def test_claims_that_outlast_a_time_limit(thaw, saved, tier, content):
+    """Somebody who was stopped holds every claim: the wait for it leaves time for the store."""
+    write(f"{thaw.store}/t/raw", content)
+    words = with_tiers(thaw, disk(tier))
+    os.mkdir(tier)
+    with open(f"{tier}/claims", "wb") as claims:
+        fcntl.lockf(claims, fcntl.LOCK_EX)
+        for what in (["k", "large"], ["--object", "t/raw"]):
+            assert read(thaw, *what, *words, "--timeout", "2s").out == content
 
 
 def wait_for(condition, timeout=30):

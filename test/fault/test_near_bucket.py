@@ -335,6 +335,15 @@ def test_advisory_and_a_time_limit(near, s3, content, work):
     assert open(f"{work}/file", "rb").read() == content
 
 
+def test_a_time_limit_that_a_silent_tier_could_use_up(near, s3, content):
+    """Each look takes a share of what is left, so that the store gets the rest."""
+    patient = with_tiers(s3, bucket(near.url()))
+    near.steps = FAULTS["blackholed"]
+    s3.client.put(f"{s3.prefix}/t/raw", content)
+    for words in (["k", "large"], ["--object", "t/raw"]):
+        assert s3.ok("read", *words, *patient, "--timeout", "1500ms", json=False).out == content
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_while_fills_hang(near, s3, content, work, number):
     """Answered already, and waiting for fills that never end: a signal ends that, too."""
