@@ -48,6 +48,11 @@ void BlockFills::drain() {
 
 bool BlockFills::active() const { return options_.fill == TierFill::async && breaker_.is_closed(); }
 
+bool BlockFills::keeps() const {
+  return options_.fill == TierFill::async &&
+         (options_.max_bytes == 0 || options_.max_bytes > options_.block_bytes);
+}
+
 void BlockFills::drop(size_t blocks) {
   meter_.fills_dropped.fetch_add(blocks, std::memory_order_relaxed);
 }

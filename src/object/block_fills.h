@@ -43,6 +43,8 @@ class BlockFills {
 
   // Whether fills are written at present.
   bool active() const;
+  // Whether blocks are ever kept: where not, it is no use to fetch more than is wanted.
+  bool keeps() const;
   // Fills are to come: what the first one needs is made meanwhile. Never blocks.
   void prepare();
   // Blocks of one fetch, whose data all lie in one run of `held_bytes`: that is what the queue

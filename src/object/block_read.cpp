@@ -119,6 +119,12 @@ Result<> BlockRead::read_window(uint64_t at, uint64_t end) {
   while (!give_up_) {
     THAW_CHECK(context_.alive());
     THAW_CHECK(look_up(slots));
+    const bool some_lack =
+        std::any_of(slots.begin(), slots.end(), [](const Slot& slot) { return !slot.done; });
+    if (some_lack && !parts_.fills.keeps()) {
+      give_up_ = true;
+      break;
+    }
     bool all = true;
     for (Slot& slot : slots) {
       if (!slot.done) slot.seat = parts_.flights.join(slot.name.text(), slot.landed);

@@ -211,9 +211,10 @@ TEST_F(DiskTierTest, AClaimantThatTakesTooLongIsNotWaitedFor) {
   EXPECT_TRUE(as_text(got->bytes.view()) == text);
 }
 
-TEST_F(DiskTierTest, AReaderThatWaitsForAClaimKeepsItsDeadline) {
+// However long claims may be waited for, a part of the reader's own time is left for the store.
+TEST_F(DiskTierTest, AReaderThatWaitsForAClaimKeepsTimeForTheStore) {
   TierStack stack;
-  stack.add("packs/a", kBlock);
+  const std::string text = stack.add("packs/a", kBlock);
   options_.claim_wait = std::chrono::hours(1);
   const auto cache = cache_over(*stack.slow);
   const auto claims = open_disk_tier(path_).value().claims;
@@ -221,9 +222,10 @@ TEST_F(DiskTierTest, AReaderThatWaitsForAClaimKeepsItsDeadline) {
                                     options_.block_bytes);
   const auto claim = claims->try_claim(names->block(0).text());
   ASSERT_TRUE(claim && *claim);
-  const Context soon = context_.within(std::chrono::milliseconds(30));
-  EXPECT_TRUE(fails_with(Code::timeout, cache->get(soon, TierStack::key("packs/a"),
-                                                   ByteRange::whole(), Freshness::any)));
+  const Context soon = context_.within(std::chrono::seconds(4));
+  const auto got = cache->get(soon, TierStack::key("packs/a"), ByteRange::whole(), Freshness::any);
+  ASSERT_TRUE(is_ok(got));
+  EXPECT_TRUE(as_text(got->bytes.view()) == text);
 }
 
 // A process that dies while it fetches leaves nothing behind that stops others.
