@@ -51,7 +51,7 @@ def test_wrong_usage(thaw, words):
 @pytest.mark.parametrize("words, said", [
     (["restore", "k", "o", "--", "--json"], 'one word too many: "--json"'), (["save", "--", "k", "d", "--json"], 'one word too many: "--json"'),
     (["--store=", "ls"], "--store= has no value"), (["ls", "--store", "a", "--store", "b"], "--store is given more than once"),
-    (["restore", "k", "o", "--mode", "sync", "--mode", "merge"], "--mode is given more than once"), (["ls", "--timeout", "1ns"], "ms, s, m and h"),
+    (["restore", "k", "o", "--mode", "sync", "--mode", "merge"], "--mode is given more than once"), (["ls", "--timeout", "1ns"], "ms, s, m, h and d"),
     (["save", "k", "a", "--exclude", "["], "--exclude: pattern"), (["ls", "--threads", ""], "--threads: the value is empty"),
     (["ls", "--store", ""], "--store: the value is empty"), (["--", "lss"], 'did you mean "ls"')])
 def test_wrong_usage_is_explained(thaw, words, said):
