@@ -7,6 +7,7 @@
 #include "object/memory.h"
 #include "object/metered.h"
 #include "snapshot/catalog.h"
+#include "snapshot/lease.h"
 #include "support/faulty_store.h"
 #include "support/result_check.h"
 
@@ -19,6 +20,7 @@ using test::is_ok;
 class Calendar final : public WallClock {
  public:
   Timestamp now() const override { return Timestamp{ns_}; }
+  void step(std::chrono::nanoseconds by) { ns_ += by.count(); }
   void next_days() { ns_ += 3 * 86'400LL * 1'000'000'000; }
 
  private:
@@ -137,6 +139,24 @@ TEST_F(CollectTest, EveryRequestMayFail) {
       return;
     }
   }
+}
+
+// One that works for days: its first lease is long out of time, and stays with those that renewed
+// it.
+TEST_F(CollectTest, LeasesOfOneHolderStayOrGoTogether) {
+  auto lease = HeldLease::take(context_, *store_, {}, clock_);
+  ASSERT_TRUE(is_ok(lease));
+  for (int half = 0; half < 6; ++half) {
+    clock_.step(kLeaseTtl / 2);
+    lease->renew_in_time(context_, *store_);
+    ASSERT_TRUE(is_ok(run()));
+    EXPECT_TRUE(*lease->still_held(context_, *store_)) << half;
+  }
+  EXPECT_EQ(objects("leases/"), 7U);
+  clock_.step(2 * kLeaseTtl);
+  ASSERT_TRUE(is_ok(run()));
+  EXPECT_EQ(objects("leases/"), 0U);
+  EXPECT_FALSE(*lease->still_held(context_, *store_));
 }
 
 TEST_F(CollectTest, ManyCondemnedObjectsTakeSeveralRecords) {

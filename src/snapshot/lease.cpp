@@ -63,7 +63,7 @@ Result<> HeldLease::renew(const Context& context, ObjectStore& store) {
     lease_.since_ns = first->modified.ns;
   }
   THAW_ASSIGN(ObjectKey object, put(context, store).within("renew a lease"));
-  // Only after the new one is there: then one of them was there all the time.
+  // Only after the new one is there: then no collector found the old ones alone and out of time.
   THAW_ASSIGN(const bool held, still_held(context, store));
   objects_.push_back(std::move(object));
   if (held) {
@@ -75,7 +75,9 @@ Result<> HeldLease::renew(const Context& context, ObjectStore& store) {
 
 Result<bool> HeldLease::still_held(const Context& context, ObjectStore& store) {
   if (lost_) return false;
-  THAW_ASSIGN(const auto info, store.find(context, objects_.back()));
+  // The first one, which goes with any other: a collector may have listed it before the newest was
+  // there, and remove it afterwards.
+  THAW_ASSIGN(const auto info, store.find(context, objects_.front()));
   lost_ = !info.has_value();
   return !lost_;
 }
