@@ -8,8 +8,10 @@
 #include "object/metered.h"
 #include "snapshot/catalog.h"
 #include "snapshot/lease.h"
+#include "snapshot/saving.h"
 #include "support/faulty_store.h"
 #include "support/result_check.h"
+#include "support/sample_manifest.h"
 
 namespace thaw::gc {
 namespace {
@@ -157,6 +159,47 @@ TEST_F(CollectTest, LeasesOfOneHolderStayOrGoTogether) {
   ASSERT_TRUE(is_ok(run()));
   EXPECT_EQ(objects("leases/"), 0U);
   EXPECT_FALSE(*lease->still_held(context_, *store_));
+}
+
+// Two collectors have read the record of what an entry came to need after all. One finds it needed
+// and removes the record; then a saver relies on the entry, and the entry is removed, all before
+// the other lists keys.
+TEST_F(CollectTest, ARecordThatIsGoneByNowIsNotSweptBy) {
+  Manifest manifest;
+  manifest.tree = test::empty_tree();
+  Entry base;
+  base.key = "k";
+  base.nonce = RandomId::fresh();
+  manifest.layout.packs.push_back({RandomId::fresh(), 64, 0});
+  const RandomId pack = manifest.layout.packs[0].id;
+  put(pack_object(pack));
+  base.manifest = Buffer(*encode_manifest(context_, manifest, 1));
+  base.generation = *publish(context_, *store_, base);
+  Condemned proposal;
+  proposal.packs.push_back(pack);
+  ASSERT_TRUE(is_ok(store_->put(context_, condemned_object(RandomId::fresh()),
+                                *encode_condemned(proposal), PutMode::create)));
+  clock_.next_days();
+  Soundness soundness(*store_, {}, 1);
+  std::optional<Saving> saving;
+  bool done = false;
+  faults_.on_call([&](const test::Call& call) -> Result<> {
+    if (done || call.verb != test::Verb::list || call.name != "keys/") return {};
+    done = true;
+    EXPECT_TRUE(is_ok(run()));
+    EXPECT_EQ(objects("condemned/"), 1U) << "that of the run around this one";
+    auto begun = Saving::begin(context_, *store_, soundness, {base}, clock_);
+    EXPECT_TRUE(is_ok(begun));
+    saving.emplace(*std::move(begun));
+    EXPECT_EQ(saving->load_bases(context_)->size(), 1U);
+    EXPECT_TRUE(is_ok(retire(context_, *store_, *Key::parse("k"), base.generation)));
+    return {};
+  });
+  ASSERT_TRUE(is_ok(run()));
+  EXPECT_TRUE(done);
+  const Key key = *Key::parse("k");
+  ASSERT_TRUE(is_ok(saving->publish(context_, base, {&key, 1})));
+  EXPECT_TRUE(store_->find(context_, pack_object(pack))->has_value());
 }
 
 TEST_F(CollectTest, ManyCondemnedObjectsTakeSeveralRecords) {

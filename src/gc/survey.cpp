@@ -66,6 +66,7 @@ class Surveyor {
     THAW_CHECK(list_keys());
     if (progress != nullptr) progress->begin("reading entries", 0, entries_.size());
     THAW_CHECK(read_entries(progress));
+    THAW_CHECK(forget_gone_records());
     step("listing packs");
     THAW_CHECK(list_objects());
     THAW_CHECK(list_uses());
@@ -92,6 +93,7 @@ class Surveyor {
   KeyFound& found_key(const Key& key);
   Result<> read_entries(Progress* progress);
   Result<> read_entry(const Context& context, const Key& key, GenerationFound& found);
+  Result<> forget_gone_records();
   Result<> list_objects();
   Result<> list_uses();
   Result<> list_unknown();
@@ -241,6 +243,19 @@ Result<> Surveyor::read_entry(const Context& context, const Key& key, Generation
                     key.text(), found.generation, key.text(), found.generation));
   }
   for (const PackRef& pack : *packs) found.packs.push_back({pack.id, pack.live_stored_bytes});
+  return {};
+}
+
+// A record that another collector has removed meanwhile kept no saver from what it names, maybe
+// from the base of an entry that is yet to come. Looked for when the entries were read: a base that
+// was live at a later moment is among them.
+Result<> Surveyor::forget_gone_records() {
+  if (survey_.condemned.empty()) return {};
+  std::set<ObjectKey> there;
+  THAW_CHECK(list_all(context_, store_, kCondemned,
+                      [&](const Listed& listed) { there.insert(listed.key); }));
+  std::erase_if(survey_.condemned,
+                [&](const CondemnedRecord& record) { return there.count(record.object) == 0; });
   return {};
 }
 

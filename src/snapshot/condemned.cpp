@@ -9,14 +9,17 @@ namespace {
 constexpr std::string_view kPrefix = "condemned/";
 
 // Damaged on the way counts as damaged only when it is so twice.
-Result<std::optional<Condemned>> read_once(const Context& context, ObjectStore& store,
-                                           const ObjectKey& object) {
+Result<std::optional<CondemnedRecord>> read_once(const Context& context, ObjectStore& store,
+                                                 const ObjectKey& object) {
   const ByteRange range = ByteRange::of(0, limits::kSealedRecordBytes + 1);
   auto fetched = store.get(context, object, range, Freshness::origin);
-  if (!fetched && fetched.error().code() == Code::not_found) return std::optional<Condemned>();
+  if (!fetched && fetched.error().code() == Code::not_found)
+    return std::optional<CondemnedRecord>();
   if (!fetched) return std::move(fetched).error();
   THAW_ASSIGN(auto content, decode_condemned(fetched->bytes).within("object " + object.text()));
-  return std::optional(std::move(content));
+  // Not as listed: its collector may have overwritten it since, and what it names now is condemned
+  // from then on.
+  return std::optional(CondemnedRecord{object, fetched->info.modified, std::move(content)});
 }
 
 }  // namespace
@@ -33,15 +36,15 @@ Result<std::vector<CondemnedRecord>> read_condemned(const Context& context, Obje
     for (const Listed& listed : page.objects) {
       const std::string_view name = std::string_view(listed.key.text()).substr(kPrefix.size());
       if (!RandomId::parse(name)) continue;  // not ours
-      auto content = read_once(context, store, listed.key);
-      if (!content && content.error().code() == Code::corrupt) {
-        content = read_once(context, store, listed.key);
+      auto record = read_once(context, store, listed.key);
+      if (!record && record.error().code() == Code::corrupt) {
+        record = read_once(context, store, listed.key);
       }
-      if (content && !*content) continue;
-      if (!content && content.error().code() != Code::corrupt) return std::move(content).error();
-      if (!content) log::warn("a condemned record is damaged: {}", content.error().text());
-      records.push_back(
-          {listed.key, listed.info.modified, content ? *std::move(content) : std::nullopt});
+      if (record && !*record) continue;
+      if (!record && record.error().code() != Code::corrupt) return std::move(record).error();
+      if (!record) log::warn("a condemned record is damaged: {}", record.error().text());
+      records.push_back(record ? **std::move(record)
+                               : CondemnedRecord{listed.key, listed.info.modified, std::nullopt});
     }
     if (!page.more || page.objects.empty()) return records;
     options.after = page.objects.back().key.text();
