@@ -62,13 +62,16 @@ Result<> HeldLease::renew(const Context& context, ObjectStore& store) {
     if (lost_) return {};
     lease_.since_ns = first->modified.ns;
   }
+  // Its age counts from before it was put: the answer may come after a long pause.
+  const auto begun = Context::Clock::now();
+  const Timestamp begun_at = clock_->now();
   THAW_ASSIGN(ObjectKey object, put(context, store).within("renew a lease"));
   // Only after the new one is there: then no collector found the old ones alone and out of time.
   THAW_ASSIGN(const bool held, still_held(context, store));
   objects_.push_back(std::move(object));
   if (held) {
-    renewed_ = Context::Clock::now();
-    renewed_at_ = clock_->now();
+    renewed_ = begun;
+    renewed_at_ = begun_at;
   }
   return {};
 }
