@@ -202,6 +202,27 @@ TEST_F(CollectTest, ARecordThatIsGoneByNowIsNotSweptBy) {
   EXPECT_TRUE(store_->find(context_, pack_object(pack))->has_value());
 }
 
+TEST_F(CollectTest, AKeyThatGoesLosesItsOldestGenerationFirst) {
+  for (int i = 0; i < 3; ++i) publish_one("k", 1);
+  clock_.next_days();
+  CollectOptions options;
+  options.access = Access::collect;
+  options.plan.retention.push_back({.ttl = std::chrono::hours(1)});
+  uint64_t entries = 0;
+  faults_.on_call([&](const test::Call& call) -> Result<> {
+    if (call.verb != test::Verb::put || call.when != test::When::before) return {};
+    if (!call.name.starts_with("keys/") || ++entries < 2) return {};
+    return Error(Code::unavailable, "as the test says");
+  });
+  const auto report = collect(context_, *store_, options, nullptr);
+  ASSERT_TRUE(is_ok(report));
+  EXPECT_TRUE(report->fault);
+  EXPECT_EQ(report->retired, 1U);
+  const auto newest = find_newest(context_, *store_, *Key::parse("k"));
+  ASSERT_TRUE(is_ok(newest));
+  EXPECT_EQ((*newest)->generation, 3U);
+}
+
 TEST_F(CollectTest, ManyCondemnedObjectsTakeSeveralRecords) {
   const uint64_t count = limits::kCondemnedObjects + 5;
   for (uint64_t i = 0; i < count; ++i) put(pack_object(RandomId::fresh()));
