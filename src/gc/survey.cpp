@@ -24,7 +24,6 @@ constexpr std::string_view kCondemned = "condemned/";
 constexpr size_t kExamples = 10;
 // What a lease says of itself beyond this is not believed.
 constexpr std::chrono::seconds kLongestLease{24 * 3600};
-constexpr int64_t kSecondNs = 1'000'000'000;
 
 // Calls `take(listed)` for every name below the prefix, in order.
 template <class Take>
@@ -109,8 +108,12 @@ class Surveyor {
 // --- leases
 
 // In double: times and lengths from outside may be any number.
+double seconds_between(Timestamp then, Timestamp now) {
+  return (static_cast<double>(now.ns) - static_cast<double>(then.ns)) / 1e9;
+}
+
 bool is_out_of_time(const LeaseFound& lease, Timestamp now) {
-  const double age_s = (static_cast<double>(now.ns) - static_cast<double>(lease.put.ns)) / 1e9;
+  const double age_s = seconds_between(lease.put, now);
   const auto ttl_s = std::min(static_cast<double>(lease.content.ttl_s),
                               static_cast<double>(kLongestLease.count()));
   return age_s > ttl_s + static_cast<double>(kSkew.count());
@@ -164,7 +167,8 @@ Result<std::optional<LeaseFound>> Surveyor::read_lease(const Listed& listed) {
   if (!fetched && fetched.error().code() == Code::not_found) return std::optional<LeaseFound>();
   if (!fetched) return std::move(fetched).error();
   auto lease = decode_lease(fetched->bytes);
-  if (!lease && survey_.now.ns - listed.info.modified.ns > kLongestLease.count() * kSecondNs) {
+  if (!lease && seconds_between(listed.info.modified, survey_.now) >
+                    static_cast<double>(kLongestLease.count())) {
     lease = Lease();  // nobody holds one for so long
     lease->nonce = RandomId::fresh();
   }
