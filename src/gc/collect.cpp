@@ -26,6 +26,9 @@ class Collector {
         survey_,
         survey(context_, store_,
                {.access = options_.access, .now = now_, .threads = options_.threads}, progress_));
+    // Our own, which is to be filled yet: however short the grace period, it is not over.
+    std::erase_if(survey_.condemned,
+                  [&](const CondemnedRecord& record) { return record.object == record_; });
     report_.plan = plan(survey_, options_.plan);
     report_.unknown = std::move(survey_.unknown);
     report_.leases = survey_.leases.size();

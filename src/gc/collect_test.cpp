@@ -223,6 +223,22 @@ TEST_F(CollectTest, AKeyThatGoesLosesItsOldestGenerationFirst) {
   EXPECT_EQ((*newest)->generation, 3U);
 }
 
+// The record that a run has begun with is not taken for an old one, however short the grace period.
+TEST_F(CollectTest, WithoutAnyGraceItTakesTwoRunsAsWell) {
+  put(pack_object(RandomId::fresh()));
+  CollectOptions options;
+  options.access = Access::collect;
+  options.plan.grace = std::chrono::seconds(0);
+  auto report = collect(context_, *store_, options, nullptr);
+  ASSERT_TRUE(is_ok(report));
+  EXPECT_EQ(report->marked.objects, 1U);
+  EXPECT_EQ(objects("condemned/"), 1U);
+  report = collect(context_, *store_, options, nullptr);
+  ASSERT_TRUE(is_ok(report));
+  EXPECT_EQ(report->swept.objects, 1U);
+  EXPECT_EQ(objects("packs/") + objects("condemned/"), 0U);
+}
+
 TEST_F(CollectTest, ManyCondemnedObjectsTakeSeveralRecords) {
   const uint64_t count = limits::kCondemnedObjects + 5;
   for (uint64_t i = 0; i < count; ++i) put(pack_object(RandomId::fresh()));
