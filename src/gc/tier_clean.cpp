@@ -106,7 +106,7 @@ Result<> Cleaner::by_index() {
   std::string after;
   do {
     THAW_CHECK(context_.alive());
-    const auto page = tier_.index->coldest(context_, begun_, kPage, after);
+    const auto page = tier_.index->coldest(context_, kEver, kPage, after);
     if (!page) {
       index_failed(page.error());
       return context_.alive();
@@ -198,7 +198,7 @@ Result<> Cleaner::to_fit() {
   // It knows all of them by now, but their sizes are asked of the tier.
   std::string after;
   while (index_works() && options_.execute && excess_now() > 0 && deletions_left() > 0) {
-    const auto page = tier_.index->coldest(context_, begun_, kBatch, after);
+    const auto page = tier_.index->coldest(context_, kEver, kBatch, after);
     if (!page) {
       index_failed(page.error());
       break;

@@ -159,6 +159,22 @@ TEST_F(Room, AnIndexThatWasToldHalfIsToldAgain) {
   EXPECT_TRUE(index_->coldest(context_, clock_.now(), 1, "")->blocks.front().bytes);
 }
 
+// A machine whose clock ran years ahead read everything: that keeps nothing for years.
+TEST_F(Room, UsesInTheFutureMakeRoomToo) {
+  TierRoom room(tier(index_.get()), 10 * kBlock, clock_, meter_);
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(fill(room, i));
+  const Timestamp ahead{clock_.now().ns + 10LL * 365 * 86'400 * 1'000'000'000};
+  for (int i = 0; i < 10; ++i) {
+    const ObjectKey used = block(i);
+    ASSERT_TRUE(is_ok(touch(*index_, context_, {&used, 1}, ahead)));
+  }
+  for (int i = 10; i < 30; ++i) {
+    ASSERT_TRUE(fill(room, i)) << i;
+    ASSERT_EQ(index_->usage(context_, UsageOf::all())->bytes, held());
+  }
+  EXPECT_LE(held(), 10 * kBlock);
+}
+
 TEST_F(Room, WhatCannotBeWrittenIsForgotten) {
   TierRoom room(tier(index_.get()), 10 * kBlock, clock_, meter_);
   ASSERT_TRUE(*room.make(context_, block(0), kBlock));

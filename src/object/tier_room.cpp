@@ -71,7 +71,7 @@ Result<> TierRoom::evict_coldest(const Context& context, const ObjectKey& but) {
     THAW_ASSIGN(const IndexUsage usage, tier_.index->usage(context, UsageOf::all()));
     if (usage.bytes <= low_water()) return {};
     const Timestamp now = clock_.now();
-    THAW_ASSIGN(const ColdPage page, tier_.index->coldest(context, now, kBatch, after));
+    THAW_ASSIGN(const ColdPage page, tier_.index->coldest(context, kEver, kBatch, after));
     std::vector<ColdBlock> cold;
     uint64_t bytes = 0;
     for (const IndexedBlock& each : page.blocks) {
