@@ -100,7 +100,17 @@ Result<CleanReport> Cleaner::run() {
 // What the index knows to be unused for too long, and then as much as does not fit.
 Result<> Cleaner::by_index() {
   if (progress_ != nullptr) progress_->begin("asking the index", 0, 0);
-  const auto usage = tier_.index->usage(context_, UsageOf::all());
+  auto usage = tier_.index->usage(context_, UsageOf::all());
+  if (usage && options_.execute && options_.max_bytes && usage->bytes > *options_.max_bytes) {
+    // Nothing goes for a sum that somebody changed.
+    const auto mended = tier_.index->reconcile(context_);
+    if (mended) {
+      report_.mended = mended->before != mended->after;
+      usage = mended->after;
+    } else if (mended.error().code() != Code::busy) {
+      usage = mended.error();
+    }
+  }
   if (!usage) {
     index_failed(usage.error());
     return context_.alive();
@@ -263,7 +273,7 @@ Result<> Cleaner::mend_sums() {
   if (usage && usage->bytes + gone_since_listing_ == report_.tier_bytes) return {};
   const auto mended = usage ? tier_.index->reconcile(context_) : Result<Reconciled>(usage.error());
   if (mended)
-    report_.mended = mended->before != mended->after;
+    report_.mended = report_.mended || mended->before != mended->after;
   else if (mended.error().code() != Code::busy)  // another does it
     index_failed(mended.error());
   return context_.alive();
