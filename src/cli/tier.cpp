@@ -194,6 +194,7 @@ Fields Tier::fields_of(const gc::CleanReport& report) {
           {"forgotten", report.forgotten},
           {"foreign", report.foreign},
           {"blind", report.blind},
+          {"mended", report.mended},
           {"capped", report.capped},
           {"errors", report.errors}};
 }

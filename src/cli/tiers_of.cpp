@@ -38,7 +38,10 @@ void drop_from_tiers(const Session& session, const std::vector<ObjectKey>& objec
   outcome.status = Status::failed;
   outcome.reason = name_of(Code::unavailable);
   outcome.message = "removed from the store, but not from every tier: " + faults.front();
-  outcome.hint = "the same command again does the rest";
+  // The store no longer tells what the removed generations needed.
+  outcome.hint =
+      "what is left of snapshots there is asked for by nobody, and ages out; `thaw invalidate` "
+      "again drops raw objects' blocks";
 }
 
 }  // namespace thaw::cli

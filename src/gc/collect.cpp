@@ -85,7 +85,10 @@ Result<> Collector::execute() {
 
 Result<> Collector::retire_generations() {
   step("retiring", report_.plan.retire.size());
-  for (const Retirement& each : report_.plan.retire) {
+  // Of each key the oldest first, which the plan names last: stopped half-way, the newest still
+  // stands, and nobody is given an older one.
+  for (size_t left = report_.plan.retire.size(); left > 0; --left) {
+    const Retirement& each = report_.plan.retire[left - 1];
     THAW_ASSIGN(const bool retired, retire(context_, store_, each.key, each.generation));
     report_.retired += retired ? 1 : 0;
     if (progress_ != nullptr) ++progress_->files_done;

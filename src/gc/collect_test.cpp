@@ -7,8 +7,11 @@
 #include "object/memory.h"
 #include "object/metered.h"
 #include "snapshot/catalog.h"
+#include "snapshot/lease.h"
+#include "snapshot/saving.h"
 #include "support/faulty_store.h"
 #include "support/result_check.h"
+#include "support/sample_manifest.h"
 
 namespace thaw::gc {
 namespace {
@@ -19,6 +22,7 @@ using test::is_ok;
 class Calendar final : public WallClock {
  public:
   Timestamp now() const override { return Timestamp{ns_}; }
+  void step(std::chrono::nanoseconds by) { ns_ += by.count(); }
   void next_days() { ns_ += 3 * 86'400LL * 1'000'000'000; }
 
  private:
@@ -137,6 +141,102 @@ TEST_F(CollectTest, EveryRequestMayFail) {
       return;
     }
   }
+}
+
+// One that works for days: its first lease is long out of time, and stays with those that renewed
+// it.
+TEST_F(CollectTest, LeasesOfOneHolderStayOrGoTogether) {
+  auto lease = HeldLease::take(context_, *store_, {}, clock_);
+  ASSERT_TRUE(is_ok(lease));
+  for (int half = 0; half < 6; ++half) {
+    clock_.step(kLeaseTtl / 2);
+    lease->renew_in_time(context_, *store_);
+    ASSERT_TRUE(is_ok(run()));
+    EXPECT_TRUE(*lease->still_held(context_, *store_)) << half;
+  }
+  EXPECT_EQ(objects("leases/"), 7U);
+  clock_.step(2 * kLeaseTtl);
+  ASSERT_TRUE(is_ok(run()));
+  EXPECT_EQ(objects("leases/"), 0U);
+  EXPECT_FALSE(*lease->still_held(context_, *store_));
+}
+
+// While a collector is at work by a record, of which an entry came to need something after all,
+// another one runs, a saver wants the entry as its base, and the entry is removed: the record stays,
+// and the saver relies on nothing that it names.
+TEST_F(CollectTest, ARecordThatSomebodySweepsByStays) {
+  Manifest manifest;
+  manifest.tree = test::empty_tree();
+  Entry base;
+  base.key = "k";
+  base.nonce = RandomId::fresh();
+  manifest.layout.packs.push_back({RandomId::fresh(), 64, 0});
+  const RandomId pack = manifest.layout.packs[0].id;
+  put(pack_object(pack));
+  base.manifest = Buffer(*encode_manifest(context_, manifest, 1));
+  base.generation = *publish(context_, *store_, base);
+  Condemned proposal;
+  proposal.packs.push_back(pack);
+  ASSERT_TRUE(is_ok(store_->put(context_, condemned_object(RandomId::fresh()),
+                                *encode_condemned(proposal), PutMode::create)));
+  clock_.next_days();
+  Soundness soundness(*store_, {}, 1);
+  std::optional<Saving> saving;
+  bool done = false;
+  faults_.on_call([&](const test::Call& call) -> Result<> {
+    if (done || call.verb != test::Verb::list || call.name != "keys/") return {};
+    done = true;
+    EXPECT_TRUE(is_ok(run()));
+    EXPECT_EQ(objects("condemned/"), 1U) << "it is claimed by the run around this one";
+    auto begun = Saving::begin(context_, *store_, soundness, {base}, clock_);
+    EXPECT_TRUE(is_ok(begun));
+    saving.emplace(*std::move(begun));
+    EXPECT_EQ(saving->load_bases(context_)->size(), 0U);
+    EXPECT_TRUE(is_ok(retire(context_, *store_, *Key::parse("k"), base.generation)));
+    return {};
+  });
+  ASSERT_TRUE(is_ok(run()));
+  EXPECT_TRUE(done);
+  EXPECT_FALSE(store_->find(context_, pack_object(pack))->has_value());
+  EXPECT_EQ(objects("condemned/"), 0U);
+  EXPECT_EQ(objects("sweeping/"), 0U);
+}
+
+TEST_F(CollectTest, AKeyThatGoesLosesItsOldestGenerationFirst) {
+  for (int i = 0; i < 3; ++i) publish_one("k", 1);
+  clock_.next_days();
+  CollectOptions options;
+  options.access = Access::collect;
+  options.plan.retention.push_back({.ttl = std::chrono::hours(1)});
+  uint64_t entries = 0;
+  faults_.on_call([&](const test::Call& call) -> Result<> {
+    if (call.verb != test::Verb::put || call.when != test::When::before) return {};
+    if (!call.name.starts_with("keys/") || ++entries < 2) return {};
+    return Error(Code::unavailable, "as the test says");
+  });
+  const auto report = collect(context_, *store_, options, nullptr);
+  ASSERT_TRUE(is_ok(report));
+  EXPECT_TRUE(report->fault);
+  EXPECT_EQ(report->retired, 1U);
+  const auto newest = find_newest(context_, *store_, *Key::parse("k"));
+  ASSERT_TRUE(is_ok(newest));
+  EXPECT_EQ((*newest)->generation, 3U);
+}
+
+// The record that a run has begun with is not taken for an old one, however short the grace period.
+TEST_F(CollectTest, WithoutAnyGraceItTakesTwoRunsAsWell) {
+  put(pack_object(RandomId::fresh()));
+  CollectOptions options;
+  options.access = Access::collect;
+  options.plan.grace = std::chrono::seconds(0);
+  auto report = collect(context_, *store_, options, nullptr);
+  ASSERT_TRUE(is_ok(report));
+  EXPECT_EQ(report->marked.objects, 1U);
+  EXPECT_EQ(objects("condemned/"), 1U);
+  report = collect(context_, *store_, options, nullptr);
+  ASSERT_TRUE(is_ok(report));
+  EXPECT_EQ(report->swept.objects, 1U);
+  EXPECT_EQ(objects("packs/") + objects("condemned/"), 0U);
 }
 
 TEST_F(CollectTest, ManyCondemnedObjectsTakeSeveralRecords) {

@@ -25,7 +25,6 @@ constexpr std::string_view kSweeping = "sweeping/";
 constexpr size_t kExamples = 10;
 // What a lease says of itself beyond this is not believed.
 constexpr std::chrono::seconds kLongestLease{24 * 3600};
-constexpr int64_t kSecondNs = 1'000'000'000;
 
 // Calls `take(listed)` for every name below the prefix, in order.
 template <class Take>
@@ -151,6 +150,18 @@ Result<bool> Surveyor::claim(const CondemnedRecord& record) {
 
 // --- leases
 
+// In double: times and lengths from outside may be any number.
+double seconds_between(Timestamp then, Timestamp now) {
+  return (static_cast<double>(now.ns) - static_cast<double>(then.ns)) / 1e9;
+}
+
+bool is_out_of_time(const LeaseFound& lease, Timestamp now) {
+  const double age_s = seconds_between(lease.put, now);
+  const auto ttl_s = std::min(static_cast<double>(lease.content.ttl_s),
+                              static_cast<double>(kLongestLease.count()));
+  return age_s > ttl_s + static_cast<double>(kSkew.count());
+}
+
 Result<> Surveyor::look_at_leases() {
   std::vector<Listed> listed;
   THAW_CHECK(list_all(context_, store_, kLeases, [&](const Listed& each) {
@@ -159,14 +170,19 @@ Result<> Surveyor::look_at_leases() {
     else
       note_unknown(each);
   }));
+  std::vector<LeaseFound> found;
+  std::set<RandomId> holders;  // that have renewed in time
   for (const Listed& each : listed) {
     THAW_ASSIGN(auto lease, read_lease(each));
     if (!lease) continue;
-    const double age_s = static_cast<double>(survey_.now.ns - lease->put.ns) / 1e9;
-    const auto ttl_s = std::min(static_cast<double>(lease->content.ttl_s),
-                                static_cast<double>(kLongestLease.count()));
-    const double allowed_s = ttl_s + static_cast<double>(kSkew.count());
-    (age_s > allowed_s ? survey_.expired_leases : survey_.leases).push_back(*std::move(lease));
+    if (!is_out_of_time(*lease, survey_.now)) holders.insert(lease->content.nonce);
+    found.push_back(*std::move(lease));
+  }
+  // All of a holder's, or none: it looks for the first one alone, and that one was listed with any
+  // other.
+  for (LeaseFound& lease : found) {
+    const bool held = holders.count(lease.content.nonce) != 0;
+    (held ? survey_.leases : survey_.expired_leases).push_back(std::move(lease));
   }
   if (options_.access == Access::collect && !survey_.expired_leases.empty()) {
     std::vector<ObjectKey> objects;
@@ -194,8 +210,10 @@ Result<std::optional<LeaseFound>> Surveyor::read_lease(const Listed& listed) {
   if (!fetched && fetched.error().code() == Code::not_found) return std::optional<LeaseFound>();
   if (!fetched) return std::move(fetched).error();
   auto lease = decode_lease(fetched->bytes);
-  if (!lease && survey_.now.ns - listed.info.modified.ns > kLongestLease.count() * kSecondNs) {
+  if (!lease && seconds_between(listed.info.modified, survey_.now) >
+                    static_cast<double>(kLongestLease.count())) {
     lease = Lease();  // nobody holds one for so long
+    lease->nonce = RandomId::fresh();
   }
   if (!lease) {
     return std::move(lease).error().within(

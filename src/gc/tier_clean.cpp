@@ -36,6 +36,7 @@ class Cleaner {
   Result<> look_at_page(const std::vector<Listed>& page);
   Result<> to_fit();
   Result<> look_for_gone();
+  Result<> mend_sums();
   Result<> remove(std::vector<ColdBlock> blocks, Source source);
   Result<> remove_batch(std::span<const ColdBlock> batch, CleanSource& counted);
   void slow_down(uint64_t deleted);
@@ -91,6 +92,7 @@ Result<CleanReport> Cleaner::run() {
   THAW_CHECK(by_listing());
   THAW_CHECK(to_fit());
   if (index_works() && options_.execute) THAW_CHECK(look_for_gone());
+  if (index_works() && options_.execute) THAW_CHECK(mend_sums());
   report_.capped = deletions_left() == 0;
   return std::move(report_);
 }
@@ -98,7 +100,17 @@ Result<CleanReport> Cleaner::run() {
 // What the index knows to be unused for too long, and then as much as does not fit.
 Result<> Cleaner::by_index() {
   if (progress_ != nullptr) progress_->begin("asking the index", 0, 0);
-  const auto usage = tier_.index->usage(context_, UsageOf::all());
+  auto usage = tier_.index->usage(context_, UsageOf::all());
+  if (usage && options_.execute && options_.max_bytes && usage->bytes > *options_.max_bytes) {
+    // Nothing goes for a sum that somebody changed.
+    const auto mended = tier_.index->reconcile(context_);
+    if (mended) {
+      report_.mended = mended->before != mended->after;
+      usage = mended->after;
+    } else if (mended.error().code() != Code::busy) {
+      usage = mended.error();
+    }
+  }
   if (!usage) {
     index_failed(usage.error());
     return context_.alive();
@@ -106,7 +118,7 @@ Result<> Cleaner::by_index() {
   std::string after;
   do {
     THAW_CHECK(context_.alive());
-    const auto page = tier_.index->coldest(context_, begun_, kPage, after);
+    const auto page = tier_.index->coldest(context_, kEver, kPage, after);
     if (!page) {
       index_failed(page.error());
       return context_.alive();
@@ -199,7 +211,7 @@ Result<> Cleaner::to_fit() {
   // It knows all of them by now, but their sizes are asked of the tier.
   std::string after;
   while (index_works() && options_.execute && excess_now() > 0 && deletions_left() > 0) {
-    const auto page = tier_.index->coldest(context_, begun_, kBatch, after);
+    const auto page = tier_.index->coldest(context_, kEver, kBatch, after);
     if (!page) {
       index_failed(page.error());
       break;
@@ -251,6 +263,20 @@ Result<> Cleaner::look_for_gone() {
     report_.forgotten += gone.size();
   else
     index_failed(done.error());
+  return context_.alive();
+}
+
+// Wrong sums, of an index that somebody changed or a server that threw keys away, would empty the
+// tier at each fill, or keep nobody within its bound. They cost a walk over the index, so only
+// where they are not what was listed; what others fill meanwhile makes that so, too.
+Result<> Cleaner::mend_sums() {
+  const auto usage = tier_.index->usage(context_, UsageOf::all());
+  if (usage && usage->bytes + gone_since_listing_ == report_.tier_bytes) return {};
+  const auto mended = usage ? tier_.index->reconcile(context_) : Result<Reconciled>(usage.error());
+  if (mended)
+    report_.mended = report_.mended || mended->before != mended->after;
+  else if (mended.error().code() != Code::busy)  // another does it
+    index_failed(mended.error());
   return context_.alive();
 }
 

@@ -46,6 +46,7 @@ struct CleanReport {
   uint64_t tier_blocks = 0;   // as listed, before anything went
   uint64_t tier_bytes = 0;
   bool blind = false;               // own ages decided
+  bool mended = false;              // the index's sums were wrong
   bool capped = false;              // max_deletions ended it
   std::vector<std::string> errors;  // what failed; the rest went on
 };

@@ -180,6 +180,20 @@ TEST_F(CleanTest, AnIndexThatLiesDoesNoHarm) {
   EXPECT_EQ(index_.usage(context_, UsageOf::all())->bytes, left * kBlock);
 }
 
+TEST_F(CleanTest, UsesInTheFutureKeepNothingAboveTheBound) {
+  for (int i = 0; i < 10; ++i) {
+    put(i);
+    const AdmittedBlock admitted{block(i), kBlock};
+    const Timestamp ahead{clock_.now().ns + (100 + i) * kHourNs};
+    ASSERT_TRUE(is_ok(admit(index_, context_, {&admitted, 1}, ahead)));
+  }
+  EXPECT_EQ(clean({.max_bytes = 5 * kBlock}).index.deleted, 6U);
+  EXPECT_TRUE(has(9));
+  EXPECT_FALSE(has(0));
+  EXPECT_EQ(index_.usage(context_, UsageOf::all())->blocks, 4U);
+  EXPECT_EQ(clean(kDay).index.deleted, 0U) << "for an age they are young";
+}
+
 TEST_F(CleanTest, ATierThatFailsIsToldAndTheRestGoesOn) {
   for (int i = 0; i < 250; ++i) put_known(i);
   clock_.step(25);

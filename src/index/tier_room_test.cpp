@@ -73,6 +73,12 @@ class Room : public ::testing::Test {
     for (const Listed& each : page->objects) bytes += each.info.size_bytes;
     return bytes;
   }
+  // Of more than a page of blocks.
+  uint64_t held_of(int count) {
+    uint64_t bytes = 0;
+    for (int i = 0; i < count; ++i) bytes += has(i) ? kBlock : 0;
+    return bytes;
+  }
   CleanedTier tier(RecencyIndex* index) { return {fast_.get(), index, &claims_}; }
 
   const Context context_;
@@ -116,6 +122,57 @@ TEST_F(Room, AnIndexThatIsNewLearnsWhatIsThere) {
   ASSERT_TRUE(fill(room, 10));
   EXPECT_LE(held(), 10 * kBlock);
   EXPECT_FALSE(has(0));
+}
+
+// Deleted, or damaged and begun anew, while processes go on filling: the bound holds for what lies
+// in the tier, not for what the index has learned since.
+TEST_F(Room, AnIndexThatIsLostMeanwhileLearnsItAgain) {
+  TierRoom room(tier(index_.get()), 10 * kBlock, clock_, meter_);
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(fill(room, i));
+  ASSERT_TRUE(is_ok(index_->evict_prefix(context_, "blocks/0123456789abcdef")));
+  for (int i = 10; i < 30; ++i) {
+    ASSERT_TRUE(fill(room, i));
+    ASSERT_LE(held(), 10 * kBlock) << i;
+  }
+  EXPECT_EQ(index_->usage(context_, UsageOf::all())->bytes, held());
+}
+
+// The process that told it what is there was killed half-way (of more than a page of names).
+TEST_F(Room, AnIndexThatWasToldHalfIsToldAgain) {
+  constexpr int kBlocks = 2500;
+  for (int i = 0; i < kBlocks; ++i) {
+    ASSERT_TRUE(is_ok(
+        fast_->put(context_, block(i), Buffer(std::string(kBlock, 'x')), PutMode::overwrite)));
+  }
+  const ObjectKey foreign = *ObjectKey::parse("blocks/0123456789abcdef/a/foreign");
+  ASSERT_TRUE(is_ok(fast_->put(context_, foreign, Buffer(std::string("x")), PutMode::create)));
+  {
+    faults_.fail(test::Verb::list, 2, test::When::before, Error(Code::cancelled, "killed"));
+    TierRoom room(tier(index_.get()), kBlocks * kBlock, clock_, meter_);
+    ASSERT_FALSE(fill(room, kBlocks));
+    ASSERT_GT(index_->usage(context_, UsageOf::all())->blocks, 0U);
+  }
+  TierRoom room(tier(index_.get()), kBlocks * kBlock, clock_, meter_);
+  ASSERT_TRUE(fill(room, kBlocks));
+  EXPECT_LE(held_of(kBlocks + 1), kBlocks * kBlock);
+  EXPECT_EQ(index_->usage(context_, UsageOf::all())->bytes, held_of(kBlocks + 1));
+  EXPECT_TRUE(index_->coldest(context_, clock_.now(), 1, "")->blocks.front().bytes);
+}
+
+// A machine whose clock ran years ahead read everything: that keeps nothing for years.
+TEST_F(Room, UsesInTheFutureMakeRoomToo) {
+  TierRoom room(tier(index_.get()), 10 * kBlock, clock_, meter_);
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(fill(room, i));
+  const Timestamp ahead{clock_.now().ns + 10LL * 365 * 86'400 * 1'000'000'000};
+  for (int i = 0; i < 10; ++i) {
+    const ObjectKey used = block(i);
+    ASSERT_TRUE(is_ok(touch(*index_, context_, {&used, 1}, ahead)));
+  }
+  for (int i = 10; i < 30; ++i) {
+    ASSERT_TRUE(fill(room, i)) << i;
+    ASSERT_EQ(index_->usage(context_, UsageOf::all())->bytes, held());
+  }
+  EXPECT_LE(held(), 10 * kBlock);
 }
 
 TEST_F(Room, WhatCannotBeWrittenIsForgotten) {

@@ -3,11 +3,23 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "base/beneath.h"
 
 namespace thaw::disk {
+namespace {
+
+// A file's times may be those of any year: what does not fit is the nearest that does.
+int64_t nanoseconds_of(const struct timespec& time) {
+  constexpr int64_t kSecond = 1'000'000'000;
+  constexpr int64_t kMost = INT64_MAX / kSecond - 1;
+  return std::clamp<int64_t>(time.tv_sec, -kMost, kMost) * kSecond + time.tv_nsec;
+}
+
+}  // namespace
+
 bool is_reserved(std::string_view name) {
   return name.starts_with(kTempFolder) &&
          (name.size() == kTempFolder.size() || name[kTempFolder.size()] == '/');
@@ -34,10 +46,9 @@ Result<struct stat> status_of(int fd, const std::string& name) {
 }
 
 ObjectInfo info_of(const struct stat& status) {
-  constexpr int64_t kSecond = 1'000'000'000;
-  const int64_t modified_ns = status.st_mtim.tv_sec * kSecond + status.st_mtim.tv_nsec;
+  const int64_t modified_ns = nanoseconds_of(status.st_mtim);
   // Whoever writes into a file can set its mtime back, or give a new file an old one's.
-  const int64_t changed_ns = status.st_ctim.tv_sec * kSecond + status.st_ctim.tv_nsec;
+  const int64_t changed_ns = nanoseconds_of(status.st_ctim);
   const auto size_bytes = static_cast<uint64_t>(status.st_size);
   return {size_bytes,
           fmt::format("{:x}-{:x}-{:x}-{:x}", status.st_ino, size_bytes, modified_ns, changed_ns),

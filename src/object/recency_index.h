@@ -114,6 +114,10 @@ class RecencyIndex {
   virtual std::string describe() const = 0;
 };
 
+// Later than every use: coldest() before it is all that is known, also what was used by a clock
+// that ran ahead.
+inline constexpr Timestamp kEver{INT64_MAX};
+
 // Notes of one kind, one for each block.
 Result<> touch(RecencyIndex& index, const Context& context, std::span<const ObjectKey> blocks,
                Timestamp at);

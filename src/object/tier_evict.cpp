@@ -16,6 +16,7 @@ Result<Evicted> evict_unused(const Context& context, const CleanedTier& tier,
     THAW_ASSIGN(uses, tier.index->last_use(context, names));
   }
   std::vector<ObjectKey> chosen;
+  std::vector<BlockNote> forgotten;
   std::vector<std::unique_ptr<BlockClaims::Claim>> claims;
   for (size_t i = 0; i < blocks.size(); ++i) {
     const ColdBlock& each = blocks[i];
@@ -34,12 +35,15 @@ Result<Evicted> evict_unused(const Context& context, const CleanedTier& tier,
       if (claim) claims.push_back(*std::move(claim));
     }
     chosen.push_back(each.block);
+    // A use by a clock that ran ahead is over as well.
+    const Timestamp at = std::max(now, uses[i].value_or(now));
+    forgotten.push_back({BlockNote::Kind::evict, each.block, at});
     evicted.bytes += each.bytes;
   }
   if (chosen.empty()) return evicted;
   THAW_CHECK(tier.fast->remove(context, chosen));
   evicted.blocks = chosen.size();
-  if (tier.index != nullptr) THAW_CHECK(evict(*tier.index, context, chosen, now));
+  if (tier.index != nullptr) THAW_CHECK(tier.index->apply(context, forgotten));
   return evicted;
 }
 

@@ -2,11 +2,18 @@
 
 #include <algorithm>
 
+#include "object/block_names.h"
+
 namespace thaw {
 namespace {
 
 constexpr size_t kBatch = 64;     // blocks that go at once
 constexpr size_t kOldest = 1024;  // found by one listing
+// An index that knows of less than one in so many that it knew of was lost.
+constexpr uint64_t kLost = 4;
+// No block: an index knows of it (with no size, so in no sum) while it is told what the tier holds.
+// Where that was cut short, it still does, and is told again.
+constexpr const char* kAdopting = "blocks/0000000000000000/adopting/@/once-64/0";
 
 }  // namespace
 
@@ -33,10 +40,19 @@ void TierRoom::count(const Evicted& evicted) {
 
 Result<bool> TierRoom::make_by_index(const Context& context, const ObjectKey& block,
                                      uint64_t bytes) {
-  THAW_CHECK(adopt(context));
+  THAW_CHECK(adopt_if_new(context));
   const AdmittedBlock admitted{block, bytes};
   THAW_CHECK(admit(*tier_.index, context, std::span(&admitted, 1), clock_.now()));
   THAW_ASSIGN(IndexUsage usage, tier_.index->usage(context, UsageOf::all()));
+  if (was_lost(usage)) {
+    const std::lock_guard lock(mutex_);
+    THAW_ASSIGN(usage, tier_.index->usage(context, UsageOf::all()));
+    if (was_lost(usage)) {
+      seen_ = 0;
+      THAW_CHECK(adopt(context));
+      THAW_ASSIGN(usage, tier_.index->usage(context, UsageOf::all()));
+    }
+  }
   if (usage.bytes <= max_bytes_) return true;
   const std::lock_guard lock(mutex_);
   const auto evicted = evict_coldest(context, block);
@@ -55,7 +71,7 @@ Result<> TierRoom::evict_coldest(const Context& context, const ObjectKey& but) {
     THAW_ASSIGN(const IndexUsage usage, tier_.index->usage(context, UsageOf::all()));
     if (usage.bytes <= low_water()) return {};
     const Timestamp now = clock_.now();
-    THAW_ASSIGN(const ColdPage page, tier_.index->coldest(context, now, kBatch, after));
+    THAW_ASSIGN(const ColdPage page, tier_.index->coldest(context, kEver, kBatch, after));
     std::vector<ColdBlock> cold;
     uint64_t bytes = 0;
     for (const IndexedBlock& each : page.blocks) {
@@ -71,28 +87,51 @@ Result<> TierRoom::evict_coldest(const Context& context, const ObjectKey& but) {
   }
 }
 
-// An index that is new, or was lost, knows nothing of what the tier holds: then it is told.
-Result<> TierRoom::adopt(const Context& context) {
+// Far less than it knew: somebody deleted it, or it was damaged and begun anew.
+bool TierRoom::was_lost(const IndexUsage& usage) {
+  uint64_t seen = seen_;
+  while (seen < usage.blocks && !seen_.compare_exchange_weak(seen, usage.blocks)) {
+  }
+  return usage.blocks < seen / kLost;
+}
+
+// An index that is new, or was lost, knows nothing of what the tier holds: then it is told. One
+// that knows something may have lost who was telling it.
+Result<> TierRoom::adopt_if_new(const Context& context) {
   const std::lock_guard lock(mutex_);
-  if (adopted_) return {};
+  if (looked_) return {};
   THAW_ASSIGN(const IndexUsage usage, tier_.index->usage(context, UsageOf::all()));
+  const ObjectKey adopting = *ObjectKey::parse(kAdopting);
+  THAW_ASSIGN(const auto begun, tier_.index->last_use(context, std::span(&adopting, 1)));
+  if (usage.blocks == 0 || begun.front()) THAW_CHECK(adopt(context));
+  looked_ = true;
+  return {};
+}
+
+// Under the mutex.
+Result<> TierRoom::adopt(const Context& context) {
+  const ObjectKey adopting = *ObjectKey::parse(kAdopting);
+  bool begun = false;
   ListOptions options;
-  while (usage.blocks == 0) {
+  while (true) {
     THAW_ASSIGN(const ListPage page, tier_.fast->list(context, "blocks/", options));
     std::vector<BlockNote> notes;
-    for (const Listed& each : page.objects) {
-      notes.push_back({BlockNote::Kind::admit, each.key, each.info.modified, each.info.size_bytes});
-    }
     // Names of others are left to who cleans.
-    if (!notes.empty()) {
-      const auto applied = tier_.index->apply(context, notes);
-      if (!applied && applied.error().code() != Code::invalid) return applied.error();
+    for (const Listed& each : page.objects) {
+      if (!place_of_block(each.key.text())) continue;
+      notes.push_back({BlockNote::Kind::admit, each.key, each.info.modified,
+                       std::min(each.info.size_bytes, kIndexedBytesMost)});
     }
+    if (page.more && !begun) {
+      THAW_CHECK(touch(*tier_.index, context, std::span(&adopting, 1), clock_.now()));
+      begun = true;
+    }
+    if (!notes.empty()) THAW_CHECK(tier_.index->apply(context, notes));
     if (!page.more || page.objects.empty()) break;
     options.after = page.objects.back().key.text();
   }
-  adopted_ = true;
-  return {};
+  // Also one that another process left behind.
+  return evict(*tier_.index, context, std::span(&adopting, 1), clock_.now());
 }
 
 // --- without one

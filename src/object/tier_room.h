@@ -1,6 +1,7 @@
 // TierRoom: keeps a tier within its bound while it is filled.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <mutex>
 
@@ -36,7 +37,9 @@ class TierRoom {
   Result<bool> make_by_index(const Context& context, const ObjectKey& block, uint64_t bytes);
   Result<> evict_coldest(const Context& context, const ObjectKey& but);
   Result<bool> make_by_age(const Context& context, uint64_t bytes);
+  Result<> adopt_if_new(const Context& context);
   Result<> adopt(const Context& context);
+  bool was_lost(const IndexUsage& usage);
   uint64_t low_water() const { return max_bytes_ - max_bytes_ / 20; }
   void count(const Evicted& evicted);
 
@@ -44,9 +47,10 @@ class TierRoom {
   const uint64_t max_bytes_;
   const WallClock& clock_;
   TierMeter& meter_;
-  TierUsage usage_;   // without an index
-  std::mutex mutex_;  // of who makes room
-  bool adopted_ = false;
+  TierUsage usage_;                // without an index
+  std::mutex mutex_;               // of who makes room
+  bool looked_ = false;            // at what the index knows; under the mutex
+  std::atomic<uint64_t> seen_{0};  // blocks, at most, of which the index knew
 };
 
 }  // namespace thaw

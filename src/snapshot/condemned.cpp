@@ -9,14 +9,15 @@ namespace {
 constexpr std::string_view kPrefix = "condemned/";
 
 // Damaged on the way counts as damaged only when it is so twice.
-Result<std::optional<Condemned>> read_once(const Context& context, ObjectStore& store,
-                                           const ObjectKey& object) {
+Result<std::optional<CondemnedRecord>> read_once(const Context& context, ObjectStore& store,
+                                                 const RandomId& id, const ObjectKey& object) {
   const ByteRange range = ByteRange::of(0, limits::kSealedRecordBytes + 1);
   auto fetched = store.get(context, object, range, Freshness::origin);
-  if (!fetched && fetched.error().code() == Code::not_found) return std::optional<Condemned>();
+  if (!fetched && fetched.error().code() == Code::not_found)
+    return std::optional<CondemnedRecord>();
   if (!fetched) return std::move(fetched).error();
   THAW_ASSIGN(auto content, decode_condemned(fetched->bytes).within("object " + object.text()));
-  return std::optional(std::move(content));
+  return std::optional(CondemnedRecord{id, object, fetched->info.modified, std::move(content)});
 }
 
 }  // namespace
@@ -38,15 +39,16 @@ Result<std::vector<CondemnedRecord>> read_condemned(const Context& context, Obje
       const std::string_view name = std::string_view(listed.key.text()).substr(kPrefix.size());
       const auto id = RandomId::parse(name);
       if (!id) continue;  // not ours
-      auto content = read_once(context, store, listed.key);
-      if (!content && content.error().code() == Code::corrupt) {
-        content = read_once(context, store, listed.key);
+      auto record = read_once(context, store, *id, listed.key);
+      if (!record && record.error().code() == Code::corrupt) {
+        record = read_once(context, store, *id, listed.key);
       }
-      if (content && !*content) continue;
-      if (!content && content.error().code() != Code::corrupt) return std::move(content).error();
-      if (!content) log::warn("a condemned record is damaged: {}", content.error().text());
-      records.push_back(
-          {*id, listed.key, listed.info.modified, content ? *std::move(content) : std::nullopt});
+      if (record && !*record) continue;
+      if (!record && record.error().code() != Code::corrupt) return std::move(record).error();
+      if (!record) log::warn("a condemned record is damaged: {}", record.error().text());
+      records.push_back(record
+                            ? **std::move(record)
+                            : CondemnedRecord{*id, listed.key, listed.info.modified, std::nullopt});
     }
     if (!page.more || page.objects.empty()) return records;
     options.after = page.objects.back().key.text();

@@ -62,20 +62,25 @@ Result<> HeldLease::renew(const Context& context, ObjectStore& store) {
     if (lost_) return {};
     lease_.since_ns = first->modified.ns;
   }
+  // Its age counts from before it was put: the answer may come after a long pause.
+  const auto begun = Context::Clock::now();
+  const Timestamp begun_at = clock_->now();
   THAW_ASSIGN(ObjectKey object, put(context, store).within("renew a lease"));
-  // Only after the new one is there: then one of them was there all the time.
+  // Only after the new one is there: then no collector found the old ones alone and out of time.
   THAW_ASSIGN(const bool held, still_held(context, store));
   objects_.push_back(std::move(object));
   if (held) {
-    renewed_ = Context::Clock::now();
-    renewed_at_ = clock_->now();
+    renewed_ = begun;
+    renewed_at_ = begun_at;
   }
   return {};
 }
 
 Result<bool> HeldLease::still_held(const Context& context, ObjectStore& store) {
   if (lost_) return false;
-  THAW_ASSIGN(const auto info, store.find(context, objects_.back()));
+  // The first one, which goes with any other: a collector may have listed it before the newest was
+  // there, and remove it afterwards.
+  THAW_ASSIGN(const auto info, store.find(context, objects_.front()));
   lost_ = !info.has_value();
   return !lost_;
 }

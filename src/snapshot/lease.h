@@ -35,7 +35,8 @@ class HeldLease {
   HeldLease& operator=(HeldLease&&) = default;
 
   // Renews it once half its time has passed, by a further object: leases are never overwritten, so
-  // that one which a collector removed stays removed. Failing to is no error: still_held() tells.
+  // that one which a collector removed stays removed. It takes all of a holder's or none. Failing
+  // to is no error: still_held() tells.
   void renew_in_time(const Context& context, ObjectStore& store);
   // Whether half its time has passed. By both clocks: one of them stands still while a virtual
   // machine is paused, and the other may be set.
@@ -55,7 +56,7 @@ class HeldLease {
 
   const WallClock* clock_;
   Lease lease_;
-  std::vector<ObjectKey> objects_;  // the newest last; none goes before the end (docs/gc.md)
+  std::vector<ObjectKey> objects_;  // the first in front; none goes before the end (docs/gc.md)
   bool lost_ = false;
   Context::Clock::time_point renewed_ = Context::Clock::now();
   Timestamp renewed_at_;

@@ -103,6 +103,18 @@ TEST_F(LeaseTest, ARenewalThatComesTooLateIsNone) {
   EXPECT_TRUE(leases().empty());
 }
 
+// A collector listed the first one, out of time, before it was renewed, and removes it afterwards:
+// of the second it knows nothing.
+TEST_F(LeaseTest, TheFirstIsTheOneThatCounts) {
+  auto lease = HeldLease::take(context_, *store_, {}, clock_);
+  ASSERT_TRUE(is_ok(lease));
+  const auto listed = store_->list(context_, "leases/", {});
+  ASSERT_TRUE(is_ok(lease->renew(context_, *store_)));
+  EXPECT_TRUE(*lease->still_held(context_, *store_));
+  ASSERT_TRUE(is_ok(store_->remove(context_, {&listed->objects.front().key, 1})));
+  EXPECT_FALSE(*lease->still_held(context_, *store_));
+}
+
 TEST_F(LeaseTest, ALongReadHoldsOne) {
   Entry entry;
   entry.key = "k";

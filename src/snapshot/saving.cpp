@@ -10,6 +10,9 @@
 namespace thaw {
 namespace {
 
+// For what has to be done after the save's own time, too.
+constexpr std::chrono::seconds kRetractTime{20};
+
 Error lost_lease() {
   return {Code::busy, "the save took longer than its lease, and was retracted: save again"};
 }
@@ -109,20 +112,45 @@ Result<std::vector<uint64_t>> Saving::publish(const Context& context, Entry entr
     if (!held) return lost_lease();
   }
   std::vector<uint64_t> generations;
+  std::optional<Error> fault;
   for (const Key& key : keys) {
     entry.key = key.text();
-    THAW_ASSIGN(const uint64_t generation,
-                thaw::publish(context, store_, entry).within("publish " + entry.key));
-    generations.push_back(generation);
+    const auto generation = thaw::publish(context, store_, entry).within("publish " + entry.key);
+    if (!generation) {
+      fault = generation.error();
+      break;
+    }
+    generations.push_back(*generation);
   }
   auto held = lease_.still_held(context, store_);
   // Where that cannot be found out, a young lease is certainly there.
-  if (!held && !lease_.is_old()) return std::move(held).error();
-  if (held && *held) return generations;
-  for (size_t i = 0; i < keys.size(); ++i) {
-    THAW_CHECK(retire(context, store_, keys[i], generations[i]).within("retract"));
+  if (!held && !lease_.is_old()) return fault.value_or(held.error());
+  // Also when the save's own time is over, as it may well be after a pause: nobody else takes back
+  // what may lack something.
+  const Context root;  // outlives its child
+  const Context farewell = root.within(kRetractTime);
+  if (!held) held = lease_.still_held(farewell, store_);
+  if (!held || !*held) {
+    THAW_CHECK(retract(farewell, entry, keys, generations).within("retract"));
+    return lost_lease();
   }
-  return lost_lease();
+  if (fault) return *fault;
+  return generations;
+}
+
+// `entry` as it was put, or tried to be put, last.
+Result<> Saving::retract(const Context& context, const Entry& entry, std::span<const Key> keys,
+                         const std::vector<uint64_t>& generations) {
+  for (size_t i = 0; i < generations.size(); ++i) {
+    THAW_CHECK(retire(context, store_, keys[i], generations[i]));
+  }
+  if (generations.size() == keys.size()) return {};
+  // The answer may be all that was lost of the put that failed.
+  const Key& unsure = keys[generations.size()];
+  THAW_ASSIGN(const auto newest, find_newest(context, store_, unsure));
+  if (newest && newest->nonce == entry.nonce)
+    THAW_CHECK(retire(context, store_, unsure, newest->generation));
+  return {};
 }
 
 }  // namespace thaw

@@ -35,7 +35,8 @@ class Saving {
   Result<> put_manifest(const Context& context, Manifest& manifest, unsigned threads, Entry& entry);
 
   // Puts the entry under each key, and answers the generations. When the lease is gone by then,
-  // all are retracted: Code::busy.
+  // all are retracted, also after the end of `context`: Code::busy. After any other error those
+  // before it may stand.
   Result<std::vector<uint64_t>> publish(const Context& context, Entry entry,
                                         std::span<const Key> keys);
 
@@ -46,6 +47,8 @@ class Saving {
   Saving(ObjectStore& store, Soundness& soundness, std::vector<Entry> bases, HeldLease lease)
       : store_(store), soundness_(soundness), bases_(std::move(bases)), lease_(std::move(lease)) {}
   Result<bool> may_use(const Context& context, const Entry& entry);
+  Result<> retract(const Context& context, const Entry& entry, std::span<const Key> keys,
+                   const std::vector<uint64_t>& generations);
 
   ObjectStore& store_;
   Soundness& soundness_;

@@ -137,6 +137,23 @@ def test_a_lease_that_cannot_be_read_stops_it_for_a_day(thaw, two):
     assert thaw.ok("gc", "--yes")["expired_leases"] == 1
 
 
+def test_times_of_other_centuries(thaw, two):
+    """What the clocks of a filesystem say may be anything: far ahead is young, not old."""
+    thaw.ok("rm", "k@1", "--yes")
+    age_all(thaw, 2 * DAY)
+    count = len(packs(thaw))
+    thaw.ok("gc", "--yes")
+    age_all(thaw, 2 * DAY, "condemned")
+    junk = f"{thaw.store}/leases/{'2' * 32}"
+    write(junk, b"rubbish")
+    for year in (2250, 2500, 9999):
+        os.utime(junk, ((year - 1970) * 365 * DAY,) * 2)
+        answer = thaw.fails(1, "gc", "--yes")
+        assert answer["reason"] == "corrupt" and len(packs(thaw)) == count, year
+    os.utime(junk, (-500 * 365 * DAY,) * 2)
+    assert thaw.ok("gc", "--yes")["deleted"]["objects"] >= 1
+
+
 def test_an_entry_that_cannot_be_read_stops_it(thaw, two):
     age_all(thaw, 2 * DAY)
     before = packs(thaw)

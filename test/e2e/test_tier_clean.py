@@ -2,6 +2,7 @@
 
 import os
 import random
+import sqlite3
 import subprocess
 import time
 
@@ -127,6 +128,24 @@ def test_entries_whose_blocks_are_gone(thaw, objects, tier):
     assert clean(thaw, words, "--yes")["forgotten"] == 5
     told = thaw.ok("tier", "stats", *words)["tiers"][0]
     assert told["blocks"] == told["index"]["blocks"] == 5
+
+
+def test_sums_that_somebody_changed(thaw, objects, tier):
+    words = words_of(thaw, tier, max_bytes="20MiB")
+    read_all(thaw, objects[:5], words)
+    database = sqlite3.connect(f"{tier}/index.sqlite")
+    database.execute("UPDATE groups SET bytes = bytes + 1000000000")
+    database.execute("UPDATE objects SET bytes = bytes + 1000000000")
+    database.commit()
+    database.close()
+    assert thaw.ok("tier", "stats", *words)["tiers"][0]["index"]["bytes"] > 10**9
+    answer = clean(thaw, words, "--yes")
+    assert answer["mended"] and answer["deleted"] == 0
+    again = clean(thaw, words, "--yes")
+    assert not again["mended"] and not again["errors"]
+    read_all(thaw, objects[5:], words)
+    told = thaw.ok("tier", "stats", *words)["tiers"][0]
+    assert told["index"]["bytes"] == told["bytes"] and told["blocks"] >= 5
 
 
 def test_max_deletions(thaw, objects, tier):
