@@ -33,6 +33,7 @@ class Collector {
     report_.leases = survey_.leases.size();
     report_.expired_leases = survey_.expired_leases.size();
     if (options_.access == Access::collect) {
+      // Claims stay then: a deletion whose answer was lost may yet take place.
       if (const auto done = execute(); !done) report_.fault = done.error();
     }
     return std::move(report_);

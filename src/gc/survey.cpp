@@ -23,6 +23,7 @@ constexpr std::string_view kCondemned = "condemned/";
 constexpr std::string_view kSweeping = "sweeping/";
 
 constexpr size_t kExamples = 10;
+constexpr std::chrono::seconds kFarewell{5};
 // What a lease says of itself beyond this is not believed.
 constexpr std::chrono::seconds kLongestLease{24 * 3600};
 
@@ -56,6 +57,14 @@ class Surveyor {
   }
 
   Result<Survey> run(Progress* progress) {
+    const auto looked = look(progress);
+    if (looked) return std::move(survey_);
+    give_up_claims();
+    return looked.error();
+  }
+
+ private:
+  Result<> look(Progress* progress) {
     const auto step = [progress](const char* name) {
       if (progress != nullptr) progress->begin(name, 0, 0);
     };
@@ -70,10 +79,9 @@ class Surveyor {
     THAW_CHECK(list_objects());
     THAW_CHECK(list_uses());
     THAW_CHECK(list_unknown());
-    return std::move(survey_);
+    return {};
   }
 
- private:
   struct EntryToRead {
     size_t key;
     size_t generation;  // index
@@ -88,6 +96,7 @@ class Surveyor {
 
   Result<> look_at_records();
   Result<bool> claim(const CondemnedRecord& record);
+  void give_up_claims();
   Result<> look_at_leases();
   Result<std::optional<LeaseFound>> read_lease(const Listed& listed);
   Result<> list_keys();
@@ -146,6 +155,19 @@ Result<bool> Surveyor::claim(const CondemnedRecord& record) {
   THAW_ASSIGN(const auto there, store_.find(context_, record.object));
   if (!there) THAW_CHECK(store_.remove(context_, {&object, 1}));
   return there.has_value();
+}
+
+// A run that ends, and does not just stand still, leaves the records to others.
+void Surveyor::give_up_claims() {
+  std::vector<ObjectKey> claims;
+  for (const RecordFound& each : survey_.condemned) {
+    if (each.ours) claims.push_back(sweeping_object(each.record.id));
+  }
+  if (claims.empty() || options_.access == Access::look) return;
+  const Context root;  // also when this run's own time is over
+  const Context farewell = root.within(kFarewell);
+  const auto removed = store_.remove(farewell, claims);
+  if (!removed) log::warn("claims stay for some hours: {}", removed.error().text());
 }
 
 // --- leases
