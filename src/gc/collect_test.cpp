@@ -162,8 +162,8 @@ TEST_F(CollectTest, LeasesOfOneHolderStayOrGoTogether) {
 }
 
 // While a collector is at work by a record, of which an entry came to need something after all,
-// another one runs, a saver wants the entry as its base, and the entry is removed: the record stays,
-// and the saver relies on nothing that it names.
+// another one runs, a saver wants the entry as its base, and the entry is removed: the record
+// stays, and the saver relies on nothing that it names.
 TEST_F(CollectTest, ARecordThatSomebodySweepsByStays) {
   Manifest manifest;
   manifest.tree = test::empty_tree();

@@ -134,35 +134,6 @@ TEST(BlockCache, OtherVerbsPassThrough) {
   EXPECT_EQ(stack.cache->describe(), "faulty over memory over faulty over memory");
 }
 
-TEST(BlockCache, NothingIsWrittenWhereFillingIsOff) {
-  BlockCacheOptions options = test::small_blocks();
-  options.fill = TierFill::off;
-  TierStack stack(options);
-  const std::string text = stack.add("packs/a", 1000);
-  EXPECT_EQ(stack.text("packs/a"), text);
-  stack.settle();
-  EXPECT_EQ(stack.fast_faults.calls(Verb::put), 0U);
-  EXPECT_EQ(stack.meter.fills_dropped, 0U);
-}
-
-// Nor is more fetched than is wanted: nobody would have it another time.
-TEST(BlockCache, WhatIsNotKeptIsFetchedAsItIsAskedFor) {
-  BlockCacheOptions options = test::small_blocks();
-  options.fill = TierFill::off;
-  TierStack stack(options);
-  const std::string text = stack.add("packs/a", 1000);
-  std::vector<uint64_t> fetched;
-  stack.slow_faults.change_get(1, [&](Buffer bytes) {
-    fetched.push_back(bytes.size());
-    return bytes;
-  });
-  const auto got = stack.cache->get(stack.context, TierStack::key("packs/a"), ByteRange::of(10, 7),
-                                    Freshness::any);
-  ASSERT_TRUE(is_ok(got));
-  EXPECT_TRUE(as_text(got->bytes.view()) == text.substr(10, 7));
-  EXPECT_EQ(fetched, std::vector<uint64_t>{7});
-}
-
 TEST(BlockCache, TwoStoresNeverShareBlocks) {
   TierStack stack;
   stack.add("packs/a", 1000, 1);
