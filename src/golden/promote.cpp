@@ -91,9 +91,12 @@ class Promotion {
 Result<> Promotion::check_words() {
   for (const std::string& glob : request_.scrub) THAW_CHECK(check_glob(glob));
   THAW_ASSIGN(path_, real_path(request_.path));
-  for (const std::string& never : request_.never) {
-    if (is_at_or_below(never, path_))
-      return Error(Code::invalid, path_ + " is " + never + " or has it in it: it is not promoted");
+  for (const ProtectedPath& each : request_.protected_paths) {
+    const bool in_it = each.nor_inside && is_at_or_below(path_, each.path);
+    if (!in_it && !is_at_or_below(each.path, path_)) continue;
+    return Error(Code::invalid,
+                 fmt::format("{} {} {} ({}): it is not promoted", path_,
+                             in_it ? "lies in" : "is or holds", each.what, each.path));
   }
   return check_apart(root_, path_, "the directory");
 }

@@ -13,6 +13,7 @@
 #include "golden/record.h"
 #include "snapshot/policy.h"
 #include "snapshot/progress.h"
+#include "snapshot/restore.h"
 
 namespace thaw::golden {
 
@@ -28,8 +29,8 @@ struct PromoteRequest {
   std::optional<std::string> stamp{};      // a path below `path`
   std::string source{};
   std::map<std::string, std::string> labels{};
-  double min_free = 0;               // share of the filesystem
-  std::vector<std::string> never{};  // absolute paths that are not moved, nor a folder above them
+  double min_free = 0;                           // share of the filesystem
+  std::vector<ProtectedPath> protected_paths{};  // not moved, nor a folder above them
   unsigned threads = 1;
 };
 
