@@ -173,6 +173,9 @@ Result<> remove_leftovers(const Context& context, const Place& place) {
     auto lock = try_lock_file(path, Share::exclusive);
     const bool gone = !lock && lock.error().code() == Code::not_found;
     if (!gone && (!lock || !*lock)) continue;
+    // Killed after its clone came into place, and before its stage was removed.
+    THAW_ASSIGN(const std::optional<Clone> clone, read_one(place.clones(), id ? *id : *torn));
+    if (clone) remove_stages(context, clone->record.target);
     THAW_CHECK(remove_file(place.clones() + "/" + file));
   }
   THAW_ASSIGN(const auto overlays, list_folder(place.overlays()));

@@ -12,6 +12,7 @@ import mounts
 import pytest
 
 from driver import stages_in
+from goldens import root_of, settled
 from trees import assert_same, describe, rsync_differences, small_tree, write
 
 
@@ -50,18 +51,6 @@ def rich_tree(root):
 
 def promote(thaw, tree, *words):
     return thaw.ok("golden", "promote", "g", tree, *words)
-
-
-def root_of(thaw):
-    return f"{thaw.root}/data/thaw/golden"
-
-
-def settled(thaw, name="g"):
-    """Nothing temporary lies in the golden's folder."""
-    entries = os.listdir(f"{root_of(thaw)}/{name}")
-    assert not [each for each in entries if each.startswith(".") or each.endswith(".new")], entries
-    left = os.listdir(f"{root_of(thaw)}/{name}/clones")
-    assert all(each.endswith(".json") for each in left), left
 
 
 def test_a_clone_equals_its_golden(thaw, work):
