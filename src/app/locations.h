@@ -18,9 +18,9 @@ struct Locations {
   std::optional<std::string> home;
 };
 
-// From XDG_DATA_HOME, XDG_CACHE_HOME, XDG_CONFIG_HOME, HOME and THAW_GOLDEN_ROOT. A relative value counts as not set,
-// as the XDG specification asks. With neither HOME nor the variable: /var/lib/thaw and
-// /var/cache/thaw.
+// From XDG_DATA_HOME, XDG_CACHE_HOME, XDG_CONFIG_HOME, HOME and THAW_GOLDEN_ROOT. A relative value
+// counts as not set, as the XDG specification asks. With neither HOME nor the variable:
+// /var/lib/thaw and /var/cache/thaw.
 Locations locate(const Environment& environment);
 
 }  // namespace thaw

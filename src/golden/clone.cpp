@@ -258,7 +258,7 @@ Result<UncloneReport> unclone(const Context& context, const Root& root, const st
     THAW_CHECK(recover(context, place));
     THAW_ASSIGN(const auto clones, clones_of(place));
     for (const Clone& each : clones) {
-      if (each.record.target != *path || state_of(place, each) == CloneState::void_) continue;
+      if (each.record.target != *path || state_of(place, each) == CloneState::gone) continue;
       THAW_CHECK(check_nothing_mounted_in(*path));
       THAW_CHECK(end_clone(context, place, each));
       return UncloneReport{.name = name,

@@ -65,18 +65,18 @@ CloneState state_of(const Place& place, const Clone& clone) {
     if (overlay_is_mounted(clone.id)) return CloneState::whole;
     bool is_there = false;
     folder_id_of(place.overlays() + "/" + clone.id + "/upper", is_there);
-    return is_there && clone.record.tree ? CloneState::unmounted : CloneState::void_;
+    return is_there && clone.record.tree ? CloneState::unmounted : CloneState::gone;
   }
   bool is_there = false;
   const FolderId id = folder_id_of(clone.record.target, is_there);
-  return is_there && clone.record.tree == id ? CloneState::whole : CloneState::void_;
+  return is_there && clone.record.tree == id ? CloneState::whole : CloneState::gone;
 }
 
 Result<std::vector<Clone>> live_on(const Place& place, uint64_t generation) {
   THAW_ASSIGN(std::vector<Clone> clones, clones_of(place));
   std::erase_if(clones, [&](const Clone& clone) {
     return clone.record.method != Method::overlay || clone.record.generation != generation ||
-           state_of(place, clone) == CloneState::void_;
+           state_of(place, clone) == CloneState::gone;
   });
   return clones;
 }
@@ -152,7 +152,7 @@ Result<> recover_one(const Context& context, const Place& place, const Clone& se
     claim->record().tree = folder_id_of(clone.record.target, is_there);
     return claim->write();
   }
-  if (state != CloneState::void_) return {};
+  if (state != CloneState::gone) return {};
   remove_stages(context, clone.record.target);
   if (clone.record.method == Method::overlay) {
     THAW_CHECK(remove_overlay(context, place, clone.id));

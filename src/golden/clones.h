@@ -20,7 +20,7 @@ struct Clone {
 enum class CloneState {
   whole,      // its target is what it made, or an overlay that is mounted
   unmounted,  // an overlay whose writes are there, and which is not mounted
-  void_,      // neither: it was interrupted, or its target was removed
+  gone,       // neither: it was interrupted, or its target was removed
 };
 
 Result<std::vector<Clone>> clones_of(const Place& place);
