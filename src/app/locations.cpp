@@ -26,7 +26,9 @@ Locations locate(const Environment& environment) {
     if (found.home) return below(below(*found.home, under_home), "thaw");
     return std::nullopt;
   };
-  found.store = below(ours("XDG_DATA_HOME", ".local/share").value_or("/var/lib/thaw"), "store");
+  const std::string data = ours("XDG_DATA_HOME", ".local/share").value_or("/var/lib/thaw");
+  found.store = below(data, "store");
+  found.golden = absolute(environment, "THAW_GOLDEN_ROOT").value_or(below(data, "golden"));
   found.stat_cache = ours("XDG_CACHE_HOME", ".cache").value_or("/var/cache/thaw");
   if (auto folder = ours("XDG_CONFIG_HOME", ".config")) {
     found.config_files.push_back(below(*folder, "thaw.toml"));

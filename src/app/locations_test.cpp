@@ -53,5 +53,13 @@ TEST(LocationsTest, WithoutHome) {
   }
 }
 
+TEST(LocationsTest, GoldenRoot) {
+  EXPECT_EQ(with({{"HOME", "/h/ann"}}).golden, "/h/ann/.local/share/thaw/golden");
+  EXPECT_EQ(with({{"XDG_DATA_HOME", "/d"}}).golden, "/d/thaw/golden");
+  EXPECT_EQ(with({{"XDG_DATA_HOME", "/d"}, {"THAW_GOLDEN_ROOT", "/g/"}}).golden, "/g");
+  EXPECT_EQ(with({{"HOME", "/h/ann"}, {"THAW_GOLDEN_ROOT", "g"}}).golden,
+            "/h/ann/.local/share/thaw/golden");
+}
+
 }  // namespace
 }  // namespace thaw::test

@@ -69,5 +69,6 @@ std::unique_ptr<Command> make_gc();
 std::unique_ptr<Command> make_invalidate();
 std::unique_ptr<Command> make_tier();
 std::unique_ptr<Command> make_doctor();
+std::unique_ptr<Command> make_golden();
 
 }  // namespace thaw::cli

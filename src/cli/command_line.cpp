@@ -176,7 +176,7 @@ CommandLine::CommandLine() : app_(kDescription, "thaw") {
   declare_global_options();
   for (const auto& make :
        {make_save, make_restore, make_ls, make_inspect, make_diff, make_rm, make_verify, make_read,
-        make_extract, make_invalidate, make_gc, make_tier, make_doctor}) {
+        make_extract, make_invalidate, make_gc, make_tier, make_golden, make_doctor}) {
     declare(make());
   }
   declare_completion();

@@ -47,6 +47,19 @@ Result<std::vector<Key>> parse_keys(const std::vector<std::string>& texts) {
   return keys;
 }
 
+Result<Labels> parse_labels(const std::vector<std::string>& words) {
+  Labels labels;
+  for (const std::string& word : words) {
+    const size_t equals = word.find('=');
+    if (equals == std::string::npos || equals == 0) {
+      return Error(Code::invalid, "label \"" + word + "\" is not NAME=VALUE");
+    }
+    labels.insert_or_assign(word.substr(0, equals), word.substr(equals + 1));
+  }
+  THAW_CHECK(check_labels(labels));
+  return labels;
+}
+
 std::optional<std::string> stat_cache_dir(const Session& session) {
   if (!session.config.stat_cache) return std::nullopt;
   return session.locations.stat_cache;

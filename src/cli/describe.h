@@ -22,6 +22,8 @@ void add_entry(Fields& fields, const Entry& entry);
 std::string time_text(int64_t time_ns);
 
 Result<std::vector<Key>> parse_keys(const std::vector<std::string>& texts);
+// Each is NAME=VALUE; a later one takes an earlier one's place.
+Result<Labels> parse_labels(const std::vector<std::string>& words);
 
 // Where thaw itself keeps things that neither belong into a snapshot nor may be replaced by one.
 std::optional<std::string> stat_cache_dir(const Session& session);

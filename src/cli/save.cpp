@@ -26,20 +26,6 @@ lost by accident.
 GLOB: `*`, `?` and `[…]` stop at '/', `**` stands for any number of folders. A pattern without '/' fits
 names at any depth; one with '/' fits the path below PATH.)";
 
-// "k=v"
-Result<Labels> parse_labels(const std::vector<std::string>& words) {
-  Labels labels;
-  for (const std::string& word : words) {
-    const size_t equals = word.find('=');
-    if (equals == std::string::npos || equals == 0) {
-      return Error(Code::invalid, "label \"" + word + "\" is not NAME=VALUE");
-    }
-    labels.insert_or_assign(word.substr(0, equals), word.substr(equals + 1));
-  }
-  THAW_CHECK(check_labels(labels));
-  return labels;
-}
-
 class Save final : public Command {
  public:
   CLI::App& declare(CLI::App& parent) override;

@@ -1,9 +1,8 @@
 #include <fmt/format.h>
 #include <sys/statvfs.h>
 
-#include <charconv>
-
 #include "app/duration.h"
+#include "app/share.h"
 #include "app/size.h"
 #include "cli/choice.h"
 #include "cli/command.h"
@@ -21,22 +20,6 @@ constexpr const char* kFooter = R"(Examples:
 
 What was used longest ago goes first, as the tier's index tells. A block that is used while this runs
 stays. Blocks of whose use nobody knows stay too, unless the tier is too large, or --allow-blind.)";
-
-struct Percent {
-  double share = 0;
-};
-
-Result<Percent> parse_percent(std::string_view text) {
-  double number = 0;
-  const std::string_view digits = text.substr(0, text.size() - (text.ends_with('%') ? 1 : 0));
-  const auto [end, fault] = std::from_chars(digits.data(), digits.data() + digits.size(), number,
-                                            std::chars_format::fixed);
-  const bool whole = fault == std::errc() && end == digits.data() + digits.size();
-  if (!whole || !text.ends_with('%') || !(number >= 0 && number <= 100)) {
-    return Error(Code::invalid, fmt::format("\"{}\" is no share of a disk (like 15%)", text));
-  }
-  return Percent{number / 100};
-}
 
 class Tier final : public Command {
  public:
@@ -64,7 +47,7 @@ class Tier final : public Command {
   bool dry_run_ = false;
   bool yes_ = false;
   gc::CleanOptions options_;
-  std::optional<Percent> min_free_;
+  std::optional<double> min_free_;
 };
 
 CLI::App& Tier::declare(CLI::App& parent) {
@@ -103,7 +86,7 @@ Result<> Tier::check() {
     THAW_ASSIGN(options_.max_bytes, parse_size(max_bytes_text_).within("--max-bytes"));
   }
   if (!min_free_text_.empty()) {
-    THAW_ASSIGN(min_free_, parse_percent(min_free_text_).within("--min-free"));
+    THAW_ASSIGN(min_free_, parse_share(min_free_text_).within("--min-free"));
   }
   return {};
 }
@@ -171,7 +154,7 @@ Result<gc::CleanReport> Tier::clean_one(const Session& session, const TierPlace&
       return errno_error(errno, "look how much of " + *tier.directory + " is free");
     const double all = static_cast<double>(room.f_blocks) * static_cast<double>(room.f_frsize);
     const double free = static_cast<double>(room.f_bavail) * static_cast<double>(room.f_frsize);
-    options.free_bytes = static_cast<uint64_t>(std::max(0.0, all * min_free_->share - free));
+    options.free_bytes = static_cast<uint64_t>(std::max(0.0, all * *min_free_ - free));
   }
   const CleanedTier parts{tier.store.get(), tier.index.get(), tier.claims.get()};
   return gc::clean_tier(session.context, parts, options, system_clock(), &session.progress);

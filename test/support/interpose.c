@@ -14,9 +14,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/types.h>
 #include <sys/syscall.h>
+#include <sys/types.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -84,6 +86,10 @@ ssize_t pwrite(int fd, const void* from, size_t size, off_t at) {
   step("pwrite");
   return REAL(pwrite)(fd, from, size, at);
 }
+ssize_t copy_file_range(int from, off64_t* from_at, int to, off64_t* to_at, size_t size, unsigned flags) {
+  step("copy_file_range");
+  return REAL(copy_file_range)(from, from_at, to, to_at, size, flags);
+}
 int linkat(int from_folder, const char* from, int to_folder, const char* to, int flags) {
   step("linkat");
   const int answer = REAL(linkat)(from_folder, from, to_folder, to, flags);
@@ -141,4 +147,13 @@ PASS(fchmod, (int fd, mode_t mode), (fd, mode))
 PASS(fchown, (int fd, uid_t uid, gid_t gid), (fd, uid, gid))
 PASS(futimens, (int fd, const struct timespec times[2]), (fd, times))
 PASS(utimensat, (int folder, const char* path, const struct timespec times[2], int flags), (folder, path, times, flags))
+PASS(fchmodat, (int folder, const char* path, mode_t mode, int flags), (folder, path, mode, flags))
+PASS(fchownat, (int folder, const char* path, uid_t uid, gid_t gid, int flags), (folder, path, uid, gid, flags))
+PASS(rmdir, (const char* path), (path))
+PASS(syncfs, (int fd), (fd))
+PASS(mount, (const char* source, const char* target, const char* type, unsigned long flags, const void* data),
+     (source, target, type, flags, data))
+PASS(umount2, (const char* target, int flags), (target, flags))
+PASS(lsetxattr, (const char* path, const char* name, const void* value, size_t size, int flags),
+     (path, name, value, size, flags))
 PASS(fsetxattr, (int fd, const char* name, const void* value, size_t size, int flags), (fd, name, value, size, flags))

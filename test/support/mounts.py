@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -54,5 +55,23 @@ def overlay(path, lower, upper, work):
     for folder in (path, lower, upper, work):
         os.makedirs(folder, exist_ok=True)
     _mount("-t", "overlay", "-o", f"lowerdir={lower},upperdir={upper},workdir={work}", "overlay", path)
+    with _unmounted(path):
+        yield path
+
+
+@contextlib.contextmanager
+def in_a_file(kind, path, size_mb):
+    """A filesystem in a loop file beside `path`; skips where it cannot be made or mounted."""
+    maker = shutil.which(f"mkfs.{kind}", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if maker is None:
+        pytest.skip(f"no mkfs.{kind} here")
+    file = f"{path}.image"
+    with open(file, "wb") as image:
+        image.truncate(size_mb << 20)
+    done = subprocess.run([maker, "-q", file], stderr=subprocess.PIPE, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"cannot make {kind} here: {done.stderr.decode().strip()}")
+    os.makedirs(path, exist_ok=True)
+    _mount("-o", "loop", "-t", kind, file, path)
     with _unmounted(path):
         yield path

@@ -1,0 +1,273 @@
+#include "golden/clone.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "base/log.h"
+#include "golden/clones.h"
+#include "golden/copy_tree.h"
+#include "golden/overlay.h"
+#include "golden/recover.h"
+#include "snapshot/mounts.h"
+#include "snapshot/stage.h"
+
+namespace thaw::golden {
+namespace {
+
+struct Source {
+  uint64_t generation;
+  Lock lock;  // keeps it from being removed
+};
+
+// The generation and its lock, found under the name's lock: between the two it cannot be removed.
+Result<Source> hold(const Context& context, const Place& place, const Ref& ref) {
+  THAW_ASSIGN(const Lock lock, lock_file(context, place.lock_path(), Share::shared));
+  THAW_ASSIGN(const Pointer pointer, place.pointer());
+  const uint64_t number = ref.generation.value_or(pointer.current);
+  bool is_there = false;
+  folder_id_of(place.tree_of(number), is_there);
+  if (number == 0 || !is_there) return Error(Code::not_found, "no golden " + ref.text());
+  THAW_ASSIGN(Lock held, lock_file(context, place.path_of(number) + "/lock", Share::shared));
+  return Source{number, std::move(held)};
+}
+
+class Cloning {
+ public:
+  Cloning(const Root& root, const CloneRequest& request, const WallClock& clock, Progress* progress)
+      : root_(root),
+        request_(request),
+        clock_(clock),
+        progress_(progress),
+        place_(root, request.ref.name) {}
+
+  Result<CloneReport> run(const Context& context);
+
+ private:
+  Result<bool> is_whole_already(uint64_t generation) const;
+  Result<> check_target(const TargetPlace& target) const;
+  Result<> make(const Context& context, uint64_t generation, const TargetPlace& target);
+  Result<> overlay(const TargetPlace& target, ClaimedClone& claim, uint64_t generation);
+  Result<> copy(const Context& context, const TargetPlace& target, ClaimedClone& claim,
+                uint64_t generation);
+  Result<> check_whole(const CopyReport& copied) const;
+  Result<> place_tree(const Stage& stage, const TargetPlace& target) const;
+
+  const Root& root_;
+  const CloneRequest& request_;
+  const WallClock& clock_;
+  Progress* progress_;
+  const Place place_;
+  CloneReport report_;
+};
+
+Result<bool> Cloning::is_whole_already(uint64_t generation) const {
+  THAW_ASSIGN(const auto clones, clones_of(place_));
+  for (const Clone& each : clones) {
+    if (each.record.target != report_.target || each.record.generation != generation) continue;
+    if (state_of(place_, each) == CloneState::whole) return true;
+  }
+  return false;
+}
+
+Result<> Cloning::check_target(const TargetPlace& target) const {
+  if (!target.exists) return {};
+  if (target.is_mount_point)
+    return Error(Code::busy, target.path + " is a mount point: clone into a folder in it");
+  THAW_ASSIGN(const auto names, list_folder(target.path));
+  if (names.empty()) return {};
+  return Error(Code::exists, target.path + " is not empty, and no clone of " + request_.ref.text() +
+                                 ": nothing was changed");
+}
+
+// What came is what was promoted. Bytes are not counted where a stamp was added, which says itself
+// how many there are.
+Result<> Cloning::check_whole(const CopyReport& copied) const {
+  const TreeTotals& is = copied.totals;
+  const TreeTotals& was = report_.description.totals;
+  const bool same_bytes = report_.description.stamp || is.bytes == was.bytes;
+  if (is.files == was.files && is.dirs == was.dirs && is.others == was.others && same_bytes)
+    return {};
+  return Error(Code::corrupt,
+               fmt::format("{} has {} files, {} directories, {} others and {} bytes, and was "
+                           "promoted with {}, {}, {} and {}: somebody changed it",
+                           place_.tree_of(report_.description.generation), is.files, is.dirs,
+                           is.others, is.bytes, was.files, was.dirs, was.others, was.bytes));
+}
+
+// rename(2) replaces an empty folder, and nothing else: what appeared meanwhile stays.
+Result<> Cloning::place_tree(const Stage& stage, const TargetPlace& target) const {
+  auto rename = [&] { return ::renameat(stage.fd(), "tree", AT_FDCWD, target.path.c_str()) == 0; };
+  if (rename()) return {};
+  if (errno == EACCES) {
+    // A folder that moves is itself written (its ".." changes): its owner may have to allow that.
+    THAW_ASSIGN(const UniqueFd tree, open_at(stage.fd(), "tree", O_RDONLY | O_DIRECTORY));
+    struct stat status {};
+    if (::fstat(tree.get(), &status) == 0 && ::fchmod(tree.get(), 0700) == 0) {
+      const bool renamed = rename();
+      const int fault = errno;
+      if (::fchmod(tree.get(), status.st_mode & 07777) != 0)
+        log::warn("the mode of {} was not set back", target.path);
+      if (renamed) return {};
+      errno = fault;
+    }
+  }
+  if (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR)
+    return Error(Code::exists, "something appeared in " + target.path + " meanwhile");
+  return errno_error(errno, "move into " + target.path);
+}
+
+Result<> Cloning::copy(const Context& context, const TargetPlace& target, ClaimedClone& claim,
+                       uint64_t generation) {
+  const TreeTotals& totals = report_.description.totals;
+  if (progress_ != nullptr) progress_->begin("copying", totals.bytes, totals.files);
+  THAW_ASSIGN(Stage stage, Stage::make(context, target.parent));
+  if (::mkdirat(stage.fd(), "tree", 0700) != 0) return errno_error(errno, "create a tree");
+  const std::string tree = place_.tree_of(generation);
+  THAW_ASSIGN(const UniqueFd from, open_path(tree, O_RDONLY | O_DIRECTORY));
+  THAW_ASSIGN(const UniqueFd to, open_at(stage.fd(), "tree", O_RDONLY | O_DIRECTORY));
+  THAW_ASSIGN(const CopyReport copied,
+              copy_tree(context, from.get(), to.get(), tree,
+                        {.threads = request_.threads, .progress = progress_}));
+  THAW_CHECK(check_whole(copied));
+  report_.reflinked = copied.reflinked;
+  report_.copied = copied.copied;
+  report_.attributes_skipped = copied.attributes_skipped;
+  report_.method = copied.reflinked > 0 ? Method::reflink : Method::copy;
+  bool is_there = false;
+  claim.record().tree = folder_id_of(target.parent + "/" + stage.name() + "/tree", is_there);
+  claim.record().method = report_.method;
+  // Before the rename, which makes this true.
+  THAW_CHECK(claim.write());
+  return place_tree(stage, target);
+}
+
+Result<> Cloning::overlay(const TargetPlace& target, ClaimedClone& claim, uint64_t generation) {
+  bool made = false;
+  if (!target.exists) {
+    if (::mkdir(target.path.c_str(), 0700) != 0) return errno_error(errno, "create " + target.path);
+    made = true;
+  }
+  auto mounted = mount_overlay(place_, generation, claim.id(), target.path);
+  if (!mounted) {
+    if (made) ::rmdir(target.path.c_str());
+    return mounted;
+  }
+  report_.method = Method::overlay;
+  bool is_there = false;
+  claim.record().tree = folder_id_of(target.path, is_there);
+  auto written = claim.write();
+  if (written) return {};
+  const auto unmounted = unmount_overlay(target.path);
+  if (unmounted && made) ::rmdir(target.path.c_str());
+  return written;
+}
+
+Result<> Cloning::make(const Context& context, uint64_t generation, const TargetPlace& target) {
+  CloneRecord record;
+  record.target = target.path;
+  record.generation = generation;
+  record.created_at = clock_.now().iso8601();
+  if (request_.wanted == Wanted::overlay) {
+    record.method = Method::overlay;
+    record.made_target = !target.exists;
+    THAW_ASSIGN(ClaimedClone claim, ClaimedClone::make(place_, record));
+    auto done = overlay(target, claim, generation);
+    if (done) return {};
+    THAW_CHECK(remove_overlay(Context(), place_, claim.id()));
+    THAW_CHECK(claim.remove());
+    if (done.error().code() != Code::unavailable) return done;
+    report_.fallback = done.error().text();
+    log::warn("no overlay: {}", report_.fallback);
+    record.method = Method::copy;
+    record.made_target = false;
+  }
+  THAW_ASSIGN(ClaimedClone claim, ClaimedClone::make(place_, record));
+  auto done = copy(context, target, claim, generation);
+  if (!done) THAW_CHECK(claim.remove());
+  return done;
+}
+
+Result<CloneReport> Cloning::run(const Context& context) {
+  if (!place_.exists()) return Error(Code::not_found, "no golden " + request_.ref.text());
+  THAW_CHECK(recover(context, place_));
+  THAW_ASSIGN(const Source source, hold(context, place_, request_.ref));
+  THAW_ASSIGN(report_.description, place_.description(source.generation));
+  THAW_ASSIGN(const TargetPlace target, locate_target(request_.target));
+  report_.target = target.path;
+  auto done = [&]() -> Result<> {
+    THAW_CHECK(check_apart(root_, target.path, "the target"));
+    THAW_ASSIGN(report_.unchanged, is_whole_already(source.generation));
+    if (report_.unchanged) return {};
+    THAW_CHECK(check_target(target));
+    THAW_CHECK(check_room(target.exists ? target.path : target.parent, request_.min_free));
+    return make(context, source.generation, target);
+  }();
+  if (!done) remove_made_parents(target);
+  if (!done) return std::move(done).error();
+  place_.touch(source.generation);
+  return report_;
+}
+
+// --- the end of a clone
+
+Result<> check_nothing_mounted_in(const std::string& path) {
+  const auto mounts = mounts_below(path);
+  if (mounts.empty()) return {};
+  return Error(Code::busy, "something is mounted on " + path + "/" + mounts.front());
+}
+
+Result<> remove_copy(const Context& context, const std::string& target) {
+  THAW_ASSIGN(const TargetPlace place, locate_target(target));
+  THAW_ASSIGN(Stage stage, Stage::make(context, place.parent));
+  if (::renameat(AT_FDCWD, target.c_str(), stage.fd(), "tree") != 0)
+    return errno_error(errno, "move away " + target);
+  return stage.remove(context);
+}
+
+Result<> end_clone(const Context& context, const Place& place, const Clone& clone) {
+  THAW_ASSIGN(std::optional<ClaimedClone> claim, ClaimedClone::take(place, clone));
+  if (!claim) return Error(Code::busy, clone.record.target + " is being made or removed");
+  if (clone.record.method != Method::overlay) {
+    THAW_CHECK(remove_copy(context, clone.record.target));
+    return claim->remove();
+  }
+  if (overlay_is_mounted(clone.id)) THAW_CHECK(unmount_overlay(clone.record.target));
+  THAW_CHECK(remove_overlay(context, place, clone.id));
+  if (clone.record.made_target) ::rmdir(clone.record.target.c_str());
+  return claim->remove();
+}
+
+}  // namespace
+
+Result<CloneReport> clone(const Context& context, const Root& root, const CloneRequest& request,
+                          const WallClock& clock, Progress* progress) {
+  return Cloning(root, request, clock, progress).run(context);
+}
+
+Result<UncloneReport> unclone(const Context& context, const Root& root, const std::string& target) {
+  auto path = real_path(target);
+  if (!path && path.error().code() == Code::not_found)
+    return Error(Code::not_found, target + " is no clone");
+  if (!path) return std::move(path).error();
+  for (const Name& name : names_in(root)) {
+    const Place place(root, name);
+    THAW_CHECK(recover(context, place));
+    THAW_ASSIGN(const auto clones, clones_of(place));
+    for (const Clone& each : clones) {
+      if (each.record.target != *path || state_of(place, each) == CloneState::gone) continue;
+      THAW_CHECK(check_nothing_mounted_in(*path));
+      THAW_CHECK(end_clone(context, place, each));
+      return UncloneReport{.name = name,
+                           .generation = each.record.generation,
+                           .target = *path,
+                           .method = each.record.method};
+    }
+  }
+  return Error(Code::not_found, *path + " is no clone of this golden root");
+}
+
+}  // namespace thaw::golden

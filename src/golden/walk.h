@@ -1,0 +1,30 @@
+// Walking a directory in parallel without holding it: memory is the folders that wait and the
+// files with several names, not the tree.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "base/context.h"
+#include "format/tree.h"
+
+namespace thaw::golden {
+
+// Work on one folder at a time, each on the next free thread. `visit` lists the folder `path`
+// ("" is the root) and answers the folders in it; the deepest come first. Thread-safe visits are
+// the caller's care. The first error ends it.
+using Visit = std::function<Result<>(const Context&, unsigned worker, const std::string& path,
+                                     std::vector<std::string>& folders)>;
+Result<> walk_folders(const Context& context, unsigned threads, const Visit& visit);
+
+// What a directory is at a moment.
+struct Measure {
+  TreeTotals totals;
+  // Of all names, their inodes, sizes and times of change: another one means that something in it
+  // changed.
+  uint64_t fingerprint = 0;
+};
+// Does not follow links. What vanishes meanwhile is not counted.
+Result<Measure> measure(const Context& context, const std::string& path, unsigned threads);
+
+}  // namespace thaw::golden
