@@ -228,17 +228,30 @@ Result<> remove_copy(const Context& context, const std::string& target) {
   return stage.remove(context);
 }
 
+// Waits for another process at work on it: often one that only looks whether it is whole.
+Result<ClaimedClone> claim(const Context& context, const Place& place, const Clone& clone) {
+  const Context patient = context.within(kLockPatience);
+  while (true) {
+    THAW_ASSIGN(std::optional<ClaimedClone> claim, ClaimedClone::take(place, clone));
+    if (claim) return *std::move(claim);
+    if (state_of(place, clone) == CloneState::gone)
+      return Error(Code::not_found, clone.record.target + " is no clone any more");
+    if (pause(patient, std::chrono::milliseconds(5))) continue;
+    THAW_CHECK(context.alive());
+    return Error(Code::busy, clone.record.target + " is being made or removed");
+  }
+}
+
 Result<> end_clone(const Context& context, const Place& place, const Clone& clone) {
-  THAW_ASSIGN(std::optional<ClaimedClone> claim, ClaimedClone::take(place, clone));
-  if (!claim) return Error(Code::busy, clone.record.target + " is being made or removed");
+  THAW_ASSIGN(const ClaimedClone claimed, claim(context, place, clone));
   if (clone.record.method != Method::overlay) {
     THAW_CHECK(remove_copy(context, clone.record.target));
-    return claim->remove();
+    return claimed.remove();
   }
   if (overlay_is_mounted(clone.id)) THAW_CHECK(unmount_overlay(clone.record.target));
   THAW_CHECK(remove_overlay(context, place, clone.id));
   if (clone.record.made_target) ::rmdir(clone.record.target.c_str());
-  return claim->remove();
+  return claimed.remove();
 }
 
 }  // namespace
