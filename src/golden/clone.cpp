@@ -14,6 +14,7 @@
 #include "golden/recover.h"
 #include "snapshot/mounts.h"
 #include "snapshot/stage.h"
+#include "snapshot/target_lock.h"
 
 namespace thaw::golden {
 namespace {
@@ -50,7 +51,10 @@ class Cloning {
   Result<bool> is_whole_already(uint64_t generation) const;
   Result<> check_target(const TargetPlace& target) const;
   Result<> make(const Context& context, uint64_t generation, const TargetPlace& target);
-  Result<> overlay(const TargetPlace& target, ClaimedClone& claim, uint64_t generation);
+  Result<> overlay(const Context& context, const TargetPlace& target, ClaimedClone& claim,
+                   uint64_t generation);
+  Result<> mount(const Context& context, const TargetPlace& target, const ClaimedClone& claim,
+                 uint64_t generation) const;
   Result<> copy(const Context& context, const TargetPlace& target, ClaimedClone& claim,
                 uint64_t generation);
   Result<> check_whole(const CopyReport& copied) const;
@@ -145,13 +149,25 @@ Result<> Cloning::copy(const Context& context, const TargetPlace& target, Claime
   return place_tree(stage, target);
 }
 
-Result<> Cloning::overlay(const TargetPlace& target, ClaimedClone& claim, uint64_t generation) {
+// A mount would lie over whatever another clone put there meanwhile: one at a time, and each looks.
+Result<> Cloning::mount(const Context& context, const TargetPlace& target,
+                        const ClaimedClone& claim, uint64_t generation) const {
+  THAW_ASSIGN(const UniqueFd lock, lock_target(context, target.path));
+  THAW_ASSIGN(const bool mounted, is_mount_root(AT_FDCWD, target.path, 0));
+  THAW_ASSIGN(const auto names, list_folder(target.path));
+  if (mounted || !names.empty())
+    return Error(Code::exists, "something appeared in " + target.path + " meanwhile");
+  return mount_overlay(place_, generation, claim.id(), target.path);
+}
+
+Result<> Cloning::overlay(const Context& context, const TargetPlace& target, ClaimedClone& claim,
+                          uint64_t generation) {
   bool made = false;
   if (!target.exists) {
-    if (::mkdir(target.path.c_str(), 0700) != 0) return errno_error(errno, "create " + target.path);
-    made = true;
+    made = ::mkdir(target.path.c_str(), 0700) == 0;
+    if (!made && errno != EEXIST) return errno_error(errno, "create " + target.path);
   }
-  auto mounted = mount_overlay(place_, generation, claim.id(), target.path);
+  auto mounted = mount(context, target, claim, generation);
   if (!mounted) {
     if (made) ::rmdir(target.path.c_str());
     return mounted;
@@ -175,7 +191,7 @@ Result<> Cloning::make(const Context& context, uint64_t generation, const Target
     record.method = Method::overlay;
     record.made_target = !target.exists;
     THAW_ASSIGN(ClaimedClone claim, ClaimedClone::make(place_, record));
-    auto done = overlay(target, claim, generation);
+    auto done = overlay(context, target, claim, generation);
     if (done) return {};
     THAW_CHECK(remove_overlay(Context(), place_, claim.id()));
     THAW_CHECK(claim.remove());
@@ -228,17 +244,30 @@ Result<> remove_copy(const Context& context, const std::string& target) {
   return stage.remove(context);
 }
 
+// Waits for another process at work on it: often one that only looks whether it is whole.
+Result<ClaimedClone> claim(const Context& context, const Place& place, const Clone& clone) {
+  const Context patient = context.within(kLockPatience);
+  while (true) {
+    THAW_ASSIGN(std::optional<ClaimedClone> claim, ClaimedClone::take(place, clone));
+    if (claim) return *std::move(claim);
+    if (state_of(place, clone) == CloneState::gone)
+      return Error(Code::not_found, clone.record.target + " is no clone any more");
+    if (pause(patient, std::chrono::milliseconds(5))) continue;
+    THAW_CHECK(context.alive());
+    return Error(Code::busy, clone.record.target + " is being made or removed");
+  }
+}
+
 Result<> end_clone(const Context& context, const Place& place, const Clone& clone) {
-  THAW_ASSIGN(std::optional<ClaimedClone> claim, ClaimedClone::take(place, clone));
-  if (!claim) return Error(Code::busy, clone.record.target + " is being made or removed");
+  THAW_ASSIGN(const ClaimedClone claimed, claim(context, place, clone));
   if (clone.record.method != Method::overlay) {
     THAW_CHECK(remove_copy(context, clone.record.target));
-    return claim->remove();
+    return claimed.remove();
   }
   if (overlay_is_mounted(clone.id)) THAW_CHECK(unmount_overlay(clone.record.target));
   THAW_CHECK(remove_overlay(context, place, clone.id));
   if (clone.record.made_target) ::rmdir(clone.record.target.c_str());
-  return claim->remove();
+  return claimed.remove();
 }
 
 }  // namespace

@@ -44,11 +44,16 @@ std::string parent_of(const std::string& path) {
 
 bool has_holes(const struct stat& status) { return status.st_blocks * 512 < status.st_size; }
 
+struct CloseFolder {
+  void operator()(DIR* folder) const { ::closedir(folder); }
+};
+
 // Both ends of one folder, open.
 struct Ends {
   const std::string& path;
-  UniqueFd from;
+  std::unique_ptr<DIR, CloseFolder> listing;
   UniqueFd to;
+  int from() const { return ::dirfd(listing.get()); }
 };
 
 // What one thread works with and counts.
@@ -82,7 +87,7 @@ class Copier {
   Result<bool> linked(const Ends& ends, const std::string& entry, const struct stat& status,
                       const Make& make);
   Result<> folder_is_done(Worker& worker, std::string path);
-  Result<> finish_folder(Worker& worker, const std::string& path);
+  Result<> finish_folder(Worker& worker, const Ends& ends);
   Result<> finish_closed_folders();
   Result<Ends> open(const std::string& path) const;
   std::string shown(const std::string& path, const std::string& entry) const {
@@ -115,26 +120,27 @@ Result<Ends> Copier::open(const std::string& path) const {
   if (!from) return std::move(from).error().within("copy " + name_ + "/" + path);
   auto to = open_beneath(to_, path, kFlags);
   if (!to) return std::move(to).error().within("copy to " + path);
-  return Ends{path, *std::move(from), *std::move(to)};
+  std::unique_ptr<DIR, CloseFolder> listing(::fdopendir(from->get()));
+  if (!listing) return errno_error(errno, "list " + name_ + "/" + path);
+  static_cast<void>(from->release());
+  return Ends{path, std::move(listing), *std::move(to)};
 }
 
 Result<> Copier::visit(const Context& context, Worker& worker, const std::string& path,
                        std::vector<std::string>& folders) {
   {
     THAW_ASSIGN(const Ends ends, open(path));
-    THAW_ASSIGN(UniqueFd listed, open_at(ends.from.get(), ".", O_RDONLY | O_DIRECTORY));
-    const std::unique_ptr<DIR, int (*)(DIR*)> folder(::fdopendir(listed.get()), &::closedir);
-    if (!folder) return errno_error(errno, "list " + name_ + "/" + path);
-    static_cast<void>(listed.release());
     ++worker.totals.dirs;
     while (true) {
       errno = 0;
-      const dirent* entry = ::readdir(folder.get());
+      const dirent* entry = ::readdir(ends.listing.get());
       if (entry == nullptr && errno != 0) return errno_error(errno, "list " + name_ + "/" + path);
       if (entry == nullptr) break;
       if (std::strcmp(entry->d_name, ".") == 0 || std::strcmp(entry->d_name, "..") == 0) continue;
       THAW_CHECK(copy_name(context, worker, ends, *entry, folders));
     }
+    // Most folders have none in them, and are finished while they are open.
+    if (folders.empty()) THAW_CHECK(finish_folder(worker, ends));
   }
   if (folders.empty()) return folder_is_done(worker, path);
   const std::lock_guard lock(mutex_);
@@ -147,7 +153,7 @@ Result<> Copier::copy_name(const Context& context, Worker& worker, const Ends& e
   const std::string name = entry.d_name;
   if (entry.d_type == DT_REG) return copy_file(context, worker, ends, name);
   struct stat status {};
-  if (::fstatat(ends.from.get(), entry.d_name, &status, AT_SYMLINK_NOFOLLOW) != 0)
+  if (::fstatat(ends.from(), entry.d_name, &status, AT_SYMLINK_NOFOLLOW) != 0)
     return errno_error(errno, "stat " + shown(ends.path, name));
   if (S_ISREG(status.st_mode)) return copy_file(context, worker, ends, name);
   if (!S_ISDIR(status.st_mode)) return copy_special(worker, ends, name, status);
@@ -183,8 +189,7 @@ Result<bool> Copier::linked(const Ends& ends, const std::string& entry, const st
 
 Result<> Copier::copy_file(const Context& context, Worker& worker, const Ends& ends,
                            const std::string& entry) {
-  THAW_ASSIGN(const UniqueFd from,
-              open_at(ends.from.get(), entry, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
+  THAW_ASSIGN(const UniqueFd from, open_at(ends.from(), entry, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
   struct stat status {};
   if (::fstat(from.get(), &status) != 0) return errno_error(errno, "stat " + entry);
   if (!S_ISREG(status.st_mode))
@@ -223,8 +228,7 @@ Result<> Copier::copy_special(Worker& worker, const Ends& ends, const std::strin
       return errno_error(errno, "create " + name);
     }
     std::array<char, PATH_MAX> target{};
-    const ssize_t n =
-        ::readlinkat(ends.from.get(), entry.c_str(), target.data(), target.size() - 1);
+    const ssize_t n = ::readlinkat(ends.from(), entry.c_str(), target.data(), target.size() - 1);
     if (n < 0) return errno_error(errno, "read the link " + name);
     if (::symlinkat(target.data(), to, entry.c_str()) != 0)
       return errno_error(errno, "create " + name);
@@ -238,7 +242,7 @@ Result<> Copier::copy_special(Worker& worker, const Ends& ends, const std::strin
   }
   if (!S_ISLNK(status.st_mode) && ::fchmodat(to, entry.c_str(), status.st_mode & 07777, 0) != 0)
     return errno_error(errno, "change the mode of " + name);
-  THAW_ASSIGN(const XattrSet xattrs, read_xattrs_of_link(proc_path(ends.from.get(), entry)));
+  THAW_ASSIGN(const XattrSet xattrs, read_xattrs_of_link(proc_path(ends.from(), entry)));
   if (!xattrs.empty()) {
     THAW_ASSIGN(const size_t skipped, write_xattrs_of_link(proc_path(to, entry), xattrs));
     worker.attributes_skipped += skipped;
@@ -271,31 +275,33 @@ Result<> Copier::copy_attributes(Worker& worker, int from, int to, const struct 
   return {};
 }
 
-// And those above it that waited for it alone.
+// Finishes those above it that waited for it alone.
 Result<> Copier::folder_is_done(Worker& worker, std::string path) {
-  while (true) {
-    THAW_CHECK(finish_folder(worker, path));
-    if (path.empty()) return {};
+  while (!path.empty()) {
     path = parent_of(path);
-    const std::lock_guard lock(mutex_);
-    const auto parent = open_folders_.find(path);
-    if (parent == open_folders_.end()) return Error(Code::internal, "a folder lost count");
-    if (--parent->second != 0) return {};
-    open_folders_.erase(parent);
+    {
+      const std::lock_guard lock(mutex_);
+      const auto parent = open_folders_.find(path);
+      if (parent == open_folders_.end()) return Error(Code::internal, "a folder lost count");
+      if (--parent->second != 0) return {};
+      open_folders_.erase(parent);
+    }
+    THAW_ASSIGN(const Ends ends, open(path));
+    THAW_CHECK(finish_folder(worker, ends));
   }
+  return {};
 }
 
-Result<> Copier::finish_folder(Worker& worker, const std::string& path) {
-  THAW_ASSIGN(const Ends ends, open(path));
+Result<> Copier::finish_folder(Worker& worker, const Ends& ends) {
   struct stat status {};
-  if (::fstat(ends.from.get(), &status) != 0) return errno_error(errno, "stat " + path);
+  if (::fstat(ends.from(), &status) != 0) return errno_error(errno, "stat " + ends.path);
   // Links to files in it may still be made, and who may not enter it cannot.
   if ((status.st_mode & 0700) != 0700 && uid_ != 0) {
     const std::lock_guard lock(mutex_);
-    closed_folders_.push_back(path);
+    closed_folders_.push_back(ends.path);
     return {};
   }
-  return copy_attributes(worker, ends.from.get(), ends.to.get(), status, false, shown(path, "."));
+  return copy_attributes(worker, ends.from(), ends.to.get(), status, false, shown(ends.path, "."));
 }
 
 Result<> Copier::finish_closed_folders() {
@@ -304,8 +310,8 @@ Result<> Copier::finish_closed_folders() {
   for (const std::string& path : closed_folders_) {
     THAW_ASSIGN(const Ends ends, open(path));
     struct stat status {};
-    if (::fstat(ends.from.get(), &status) != 0) return errno_error(errno, "stat " + path);
-    THAW_CHECK(copy_attributes(workers_.front(), ends.from.get(), ends.to.get(), status, false,
+    if (::fstat(ends.from(), &status) != 0) return errno_error(errno, "stat " + path);
+    THAW_CHECK(copy_attributes(workers_.front(), ends.from(), ends.to.get(), status, false,
                                shown(path, ".")));
   }
   return {};

@@ -414,8 +414,9 @@ def test_files_of_later_formats_are_refused(thaw, work):
     assert thaw.fails(1, "golden", "clone", "g", f"{work}/clone")["reason"] == "corrupt"
 
 
-def test_xfs_reflinks(thaw, work, as_root):
-    with mounts.in_a_file("xfs", f"{work}/xfs", 320) as place:
+@pytest.mark.parametrize("kind", ["xfs", "btrfs"])
+def test_reflinks(thaw, work, as_root, kind):
+    with mounts.in_a_file(kind, f"{work}/{kind}", 320) as place:
         env = {"THAW_GOLDEN_ROOT": f"{place}/golden"}
         tree = rich_tree(f"{place}/tree")
         write(f"{tree}/big", os.urandom(1 << 20))

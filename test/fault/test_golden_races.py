@@ -117,3 +117,26 @@ def test_removal_beside_clones(thaw, work):
     thaw.ok("golden", "gc", "--keep-last", "0", "--yes")
     assert len(thaw.ok("golden", "show", "g")["generations"]) == 1
     settled(thaw)
+
+
+def test_clones_race_for_one_target(thaw, work):
+    """One gets it, the others are told so, or find it whole."""
+    thaw.ok("golden", "promote", "g", make(f"{work}/p", "one"))
+    for round_ in range(2 * GENERATIONS):
+        more = ["--overlay"] if round_ % 2 and os.geteuid() == 0 else []
+        target = f"{work}/clone"
+        if round_ % 4 > 1:
+            os.mkdir(target)
+        racing = [thaw.start("golden", "clone", "g", target, *more) for _ in range(6)]
+        answers = [(process.communicate(timeout=100), process.returncode) for process in racing]
+        made = [out for (out, _), code in answers if code == 0 and b'"reason":"unchanged"' not in out]
+        assert len(made) == 1, answers
+        assert all(code in (0, 4) for _, code in answers), answers
+        assert mark_of(target) == "one"
+        with open("/proc/self/mountinfo", encoding="utf-8") as table:
+            assert sum(f" {target} " in line for line in table) <= 1
+        thaw.ok("golden", "unclone", target)
+        assert not os.path.lexists(target) or os.listdir(target) == []
+        shutil.rmtree(target, ignore_errors=True)
+        settled(thaw)
+        assert os.listdir(f"{root_of(thaw)}/g/clones") == os.listdir(f"{root_of(thaw)}/g/overlays") == []
