@@ -32,7 +32,7 @@ struct KeyFound {
   Key key;
   std::vector<GenerationFound> generations;  // newest first
   std::optional<Timestamp> last_use;
-  // The newest generation of which there are refusals that mean nothing any more.
+  // Notes of refused saves that mean nothing any more: there is a newer generation.
   std::vector<ObjectKey> void_refusals;
 };
 
