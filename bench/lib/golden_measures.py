@@ -1,4 +1,4 @@
-"""The measures of goldens: clones against cp -a, in tmpfs and in an XFS file."""
+"""The measures of goldens: clones against cp -a, in tmpfs and in files with XFS and btrfs."""
 
 import contextlib
 import json
@@ -46,8 +46,8 @@ class Goldens:
         need(answer["ok"], f"golden {words[0]}: {answer.get('message')}")
         return answer
 
-    def clone(self, name, method, *more):
-        target = self.place / "clone"
+    def clone(self, name, method, *more, target=None):
+        target = target or self.place / "clone"
 
         def check(outcome):
             answer = json.loads(outcome.stdout)
@@ -63,11 +63,11 @@ class Goldens:
 
 
 @contextlib.contextmanager
-def xfs(file, mount_point, size_bytes):
+def in_a_file(kind, file, mount_point, size_bytes):
     with open(file, "wb") as image:
         image.truncate(size_bytes)
-    maker = shutil.which("mkfs.xfs", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
-    need(maker, "no mkfs.xfs")
+    maker = shutil.which(f"mkfs.{kind}", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    need(maker, f"no mkfs.{kind}")
     mount_point.mkdir()
     subprocess.run([maker, "-q", str(file)], check=True)
     subprocess.run(["mount", "-o", "loop", str(file), str(mount_point)], check=True)
@@ -105,7 +105,7 @@ def measure_golden_reflinks(plan):
     place = plan.bench.place("xfs")
     place.mkdir()
     size = max(1024 * MIB, 4 * tree.facts_of(plan.tree).allocated_bytes)
-    with xfs(place / "image", place / "mount", size) as mounted:
+    with in_a_file("xfs", place / "image", place / "mount", size) as mounted:
         goldens = Goldens(plan, mounted)
         ours, workers = plan.bench.interleaved(
             "golden reflinks", goldens.clone("all", "reflink"), goldens.other("two cp --reflink", two_workers))
@@ -114,4 +114,25 @@ def measure_golden_reflinks(plan):
     wipe(place)
 
 
-GOLDEN_MEASURES = {"golden": measure_golden, "golden_reflinks": measure_golden_reflinks}
+def measure_golden_snapshots(plan):
+    """1 of goldens: snapshots in a btrfs file, of all and of few, and against the parallel copy."""
+    if os.geteuid() != 0:
+        say("golden snapshots: not root, so nothing can be mounted")
+        return
+    place = plan.bench.place("btrfs")
+    place.mkdir()
+    size = max(1024 * MIB, 4 * tree.facts_of(plan.tree).allocated_bytes)
+    with in_a_file("btrfs", place / "image", place / "mount", size) as mounted:
+        goldens = Goldens(plan, mounted)
+        all_of_it, few, copy = plan.bench.interleaved(
+            "golden snapshots", goldens.clone("all", "snapshot"), goldens.clone("few", "snapshot"),
+            goldens.clone("all", "copy", target=place / "copy"))
+        plan.report.keep("golden snapshots", [all_of_it, few, copy])
+        plan.report.add(time_row(1, "golden: btrfs snapshot of all and of ten files", all_of_it, few, limit=1.5),
+                        time_row(1, "golden: btrfs snapshot, to the parallel copy into tmpfs", all_of_it, copy,
+                                 limit=0.02))
+    wipe(place)
+
+
+GOLDEN_MEASURES = {"golden": measure_golden, "golden_reflinks": measure_golden_reflinks,
+                   "golden_snapshots": measure_golden_snapshots}

@@ -51,6 +51,8 @@ class Command {
   virtual CLI::App& declare(CLI::App& parent) = 0;
   // Turns words into values. Touches nothing; every error is wrong usage.
   virtual Result<> check() = 0;
+  // Whether an advisory command without a named store does nothing.
+  virtual bool needs_store() const { return true; }
   // What it works on, for messages: "site/shop@3".
   virtual std::string subject() const = 0;
   virtual Outcome run(Session& session) = 0;

@@ -19,7 +19,10 @@ namespace {
 constexpr const char* kFooter = R"(Examples:
   thaw golden promote shop ./build --quiesce 2s --scrub '*.sock' --scrub '*.pid'
   thaw golden promote shop ./build --if-generation 7 --success-file ./build/.ok
-  thaw golden clone shop ./sandbox                  the current generation, reflinked or copied
+  thaw golden promote shop ./build --publish golden/shop      and a snapshot in the store
+  thaw golden build shop --if-missing -- npm ci     COMMAND runs in a scratch folder, once
+  thaw golden warm shop api --newest                fetch what the store has and this machine lacks
+  thaw golden clone shop ./sandbox                  the current generation, as cheaply as it goes
   thaw golden clone shop@3 ./sandbox --overlay      in constant time; writes lie apart
   thaw golden unclone ./sandbox
   thaw golden ls
@@ -30,7 +33,11 @@ constexpr const char* kFooter = R"(Examples:
 
 Words and what follows them:
   promote NAME DIR      DIR's content becomes the next generation; DIR is moved where it can be
-  clone NAME[@N] DIR    make a private, writable copy; DIR is missing or empty
+  build NAME -- COMMAND run COMMAND in an empty folder, and promote that; once however many ask
+  publish NAME          save the current generation in the store, under golden/NAME or --key
+  warm NAME...          fetch the newest published generation of what this machine lacks
+  clone NAME[@N] DIR    make a private, writable copy; DIR is missing or empty; a NAME that this
+                        machine lacks is fetched
   unclone DIR           unmount and remove a clone
   ls                    the goldens of this machine
   show NAME[@N]         generations, or one of them
@@ -39,6 +46,8 @@ Words and what follows them:
   gc [NAME]             remove what is no longer wanted; --yes does it
 
 Goldens lie in $XDG_DATA_HOME/thaw/golden, or THAW_GOLDEN_ROOT. docs/golden.md has the rest.)";
+
+constexpr size_t kManyWords = 4096;
 
 struct Word {
   size_t least;  // arguments
@@ -53,9 +62,17 @@ const std::map<std::string, Word>& words() {
        {2,
         2,
         {"--if-generation", "--quiesce", "--scrub", "--success-file", "--started-at", "--stamp",
-         "--source", "--label", "--allow-empty", "--allow-shrink", "--min-free"},
+         "--source", "--label", "--allow-empty", "--allow-shrink", "--min-free", "--publish"},
         golden_promote}},
-      {"clone", {2, 2, {"--overlay", "--min-free"}, golden_clone}},
+      {"build",
+       {2,
+        kManyWords,
+        {"--no-wait", "--if-missing", "--scrub", "--stamp", "--source", "--label", "--allow-empty",
+         "--allow-shrink", "--min-free", "--publish"},
+        golden_build}},
+      {"publish", {1, 1, {"--key"}, golden_publish}},
+      {"warm", {1, kManyWords, {"--key", "--newest", "--min-free"}, golden_warm}},
+      {"clone", {2, 2, {"--overlay", "--min-free", "--key"}, golden_clone}},
       {"unclone", {1, 1, {}, golden_unclone}},
       {"ls", {0, 0, {}, golden_ls}},
       {"show", {1, 1, {}, golden_show}},
@@ -85,15 +102,24 @@ class Golden final : public Command {
   std::string subject() const override {
     return options_.args.empty() ? options_.word : options_.word + " " + options_.args.front();
   }
+  // What lies on this machine needs none, so that it is there when none is named.
+  bool needs_store() const override {
+    return options_.word == "publish" || options_.word == "warm" || options_.publish.has_value();
+  }
   Outcome run(Session& session) override;
 
  private:
   void declare_promote(CLI::App& app);
+  void declare_store(CLI::App& app);
+  Result<> check_keys();
+  Result<> check_names() const;
   Result<> check_words() const;
   Result<> check_stamp() const;
 
   CLI::App* app_ = nullptr;
   GoldenOptions options_;
+  std::optional<std::string> publish_;
+  std::optional<std::string> key_;
   std::optional<std::string> quiesce_;
   std::optional<std::string> started_at_;
   std::optional<std::string> min_free_;
@@ -131,6 +157,19 @@ void Golden::declare_promote(CLI::App& app) {
                "promote: even if DIR is far smaller than the current generation");
 }
 
+void Golden::declare_store(CLI::App& app) {
+  app.add_option("--publish", publish_,
+                 "promote, build: save it in the store under this key, after the switch")
+      ->type_name("KEY");
+  app.add_option("--key", key_, "publish, warm, clone: its key in the store (default: golden/NAME)")
+      ->type_name("KEY");
+  app.add_flag("--newest", options_.newest,
+               "warm: also where the store has a newer one than this machine");
+  app.add_flag("--no-wait", options_.no_wait, "build: `busy` where somebody else builds it");
+  app.add_flag("--if-missing", options_.if_missing,
+               "build: only where this machine has no generation");
+}
+
 CLI::App& Golden::declare(CLI::App& parent) {
   CLI::App& app = *parent.add_subcommand("golden", "Keep trees ready on this machine");
   app_ = &app;
@@ -138,10 +177,11 @@ CLI::App& Golden::declare(CLI::App& parent) {
   std::vector<std::string> names;
   for (const auto& [name, word] : words()) names.push_back(name);
   add_choice(app, "WHAT", options_.word, names, "What to do; see below")->required();
-  app.add_option("ARGS", options_.args, "What the word takes: NAME, NAME[@N], DIR")
-      ->expected(0, 2)
+  app.add_option("ARGS", options_.args, "What the word takes: NAME, NAME[@N], DIR, COMMAND")
+      ->expected(0, static_cast<int>(kManyWords))
       ->type_name("DIR");
   declare_promote(app);
+  declare_store(app);
   app.add_flag("--overlay", options_.overlay,
                "clone: mount an overlay; a copy where that is not to be had");
   app.add_option("--min-free", min_free_,
@@ -161,12 +201,12 @@ Result<> Golden::check_words() const {
   const Word& word = words().at(options_.word);
   const size_t given = options_.args.size();
   if (given < word.least || given > word.most) {
-    return Error(
-        Code::invalid,
-        fmt::format("golden {} takes {}, and {} are given", options_.word,
-                    word.least == word.most ? fmt::format("{} words", word.least)
-                                            : fmt::format("{} to {} words", word.least, word.most),
-                    given));
+    const std::string wanted = word.least == word.most ? fmt::format("{} words", word.least)
+                               : word.most == kManyWords
+                                   ? fmt::format("{} words or more", word.least)
+                                   : fmt::format("{} to {} words", word.least, word.most);
+    return Error(Code::invalid,
+                 fmt::format("golden {} takes {}, and {} are given", options_.word, wanted, given));
   }
   for (const CLI::Option* option : app_->get_options()) {
     if (option->get_positional() || option->count() == 0) continue;
@@ -210,12 +250,32 @@ Result<> Golden::check() {
     THAW_ASSIGN(options_.unused, parse_duration(*unused_).within("--unused"));
   }
   THAW_ASSIGN(options_.labels, parse_labels(label_));
+  THAW_CHECK(check_keys());
+  return check_names();
+}
+
+Result<> Golden::check_keys() {
+  if (publish_) {
+    THAW_ASSIGN(options_.publish, Key::parse(*publish_).within("--publish"));
+  }
+  if (!key_) return {};
+  if (options_.word == "warm" && options_.args.size() > 1)
+    return Error(Code::invalid, "--key is the key of one NAME");
+  THAW_ASSIGN(options_.key, Key::parse(*key_).within("--key"));
+  return {};
+}
+
+Result<> Golden::check_names() const {
   if (options_.word == "unclone" || options_.args.empty()) return {};
-  auto ref = golden::Ref::parse(options_.args.front());
-  if (!ref) return std::move(ref).error();
-  const bool numbered = options_.word != "promote" && options_.word != "gc";
-  if (ref->generation && !numbered)
-    return Error(Code::invalid, "golden " + options_.word + " takes a NAME without @N");
+  const bool is_numbered = options_.word == "clone" || options_.word == "show" ||
+                           options_.word == "rollback" || options_.word == "rm";
+  const size_t names = options_.word == "warm" ? options_.args.size() : 1;
+  for (size_t i = 0; i < names; ++i) {
+    auto ref = golden::Ref::parse(options_.args[i]);
+    if (!ref) return std::move(ref).error();
+    if (ref->generation && !is_numbered)
+      return Error(Code::invalid, "golden " + options_.word + " takes a NAME without @N");
+  }
   return {};
 }
 

@@ -5,6 +5,7 @@
 #include "cli/golden.h"
 #include "cli/protected_paths.h"
 #include "cli/text.h"
+#include "golden/build.h"
 #include "golden/clone.h"
 #include "golden/promote.h"
 
@@ -20,6 +21,18 @@ void add_description(Fields& fields, const golden::Description& it) {
   fields["labels"] = it.labels;
 }
 
+const char* name_of(golden::Transfer transfer) {
+  switch (transfer) {
+    case golden::Transfer::moved:
+      return "moved";
+    case golden::Transfer::copied:
+      return "copied";
+    case golden::Transfer::made:
+      return "made";
+  }
+  return "";
+}
+
 Outcome promoted(const golden::PromoteReport& report, const std::string& path) {
   Outcome outcome;
   const golden::Description& it = report.description;
@@ -27,7 +40,7 @@ Outcome promoted(const golden::PromoteReport& report, const std::string& path) {
   fields["name"] = it.name;
   fields["generation"] = it.generation;
   fields["previous"] = report.previous;
-  fields["transfer"] = report.transfer == golden::Transfer::moved ? "moved" : "copied";
+  fields["transfer"] = name_of(report.transfer);
   if (!report.why_copied.empty()) fields["why_copied"] = report.why_copied;
   fields["scrubbed"] = report.scrubbed;
   fields["attributes_skipped"] = report.attributes_skipped;
@@ -43,13 +56,9 @@ Outcome promoted(const golden::PromoteReport& report, const std::string& path) {
   return outcome;
 }
 
-}  // namespace
-
-Outcome golden_promote(const Session& session, const golden::Root& root,
-                       const GoldenOptions& options) {
-  auto name = golden::Name::parse(options.args[0]);
-  if (!name) return failure(name.error());
-  golden::PromoteRequest request{.name = *name, .path = options.args[1]};
+golden::PromoteRequest promote_request(const Session& session, const GoldenOptions& options,
+                                       const golden::Name& name) {
+  golden::PromoteRequest request{.name = name, .path = ""};
   request.if_generation = options.if_generation;
   request.policy = session.config.policy;
   request.policy.allow_empty = request.policy.allow_empty || options.allow_empty;
@@ -64,18 +73,89 @@ Outcome golden_promote(const Session& session, const golden::Root& root,
   request.min_free = options.min_free.value_or(0);
   request.protected_paths = protected_paths(session);
   request.threads = session.config.threads;
+  return request;
+}
+
+Outcome refused(const golden::Refusal& refusal) {
+  Outcome outcome;
+  outcome.status = Status::refused;
+  outcome.reason = refusal.reason;
+  outcome.message = refusal.message;
+  outcome.hint = refusal.hint;
+  return outcome;
+}
+
+// After the switch: what is promoted stays promoted, whatever the store answers.
+void publish_too(const Session& session, const golden::Root& root, const GoldenOptions& options,
+                 const golden::Name& name, uint64_t generation, Outcome& outcome) {
+  if (!options.publish || outcome.status != Status::done) return;
+  const auto published = publish_golden(session, root, name, generation, *options.publish);
+  if (published) {
+    add_published(outcome.fields, *published);
+    outcome.fields["snapshot"] = published->snapshot;
+    outcome.summary +=
+        fmt::format("  published {}@{}\n", published->key.text(), published->store_generation);
+    return;
+  }
+  Fields fields = std::move(outcome.fields);
+  outcome = failure(published.error());
+  outcome.message = fmt::format("promoted {}@{}, and did not publish it: {}", name.text(),
+                                generation, outcome.message);
+  outcome.hint = fmt::format("`thaw golden publish {} --key {}` tries again", name.text(),
+                             options.publish->text());
+  outcome.fields = std::move(fields);
+}
+
+}  // namespace
+
+Outcome golden_promote(const Session& session, const golden::Root& root,
+                       const GoldenOptions& options) {
+  auto name = golden::Name::parse(options.args[0]);
+  if (!name) return failure(name.error());
+  golden::PromoteRequest request = promote_request(session, options, *name);
+  request.path = options.args[1];
   const auto report =
       golden::promote(session.context, root, request, system_clock(), &session.progress);
   // What is not found is the directory, which is no miss.
-  Outcome outcome = report ? promoted(*report, request.path) : failure(report.error());
-  if (report && report->refusal) {
-    outcome = Outcome();
-    outcome.status = Status::refused;
-    outcome.reason = report->refusal->reason;
-    outcome.message = report->refusal->message;
-    outcome.hint = report->refusal->hint;
+  Outcome outcome = !report           ? failure(report.error())
+                    : report->refusal ? refused(*report->refusal)
+                                      : promoted(*report, request.path);
+  if (report) publish_too(session, root, options, *name, report->description.generation, outcome);
+  outcome.fields["name"] = name->text();
+  return outcome;
+}
+
+Outcome golden_build(const Session& session, const golden::Root& root,
+                     const GoldenOptions& options) {
+  auto name = golden::Name::parse(options.args[0]);
+  if (!name) return failure(name.error());
+  golden::BuildRequest request{.promote = promote_request(session, options, *name), .command = {}};
+  request.command.assign(options.args.begin() + 1, options.args.end());
+  request.wait = options.no_wait ? golden::Wait::not_at_all : golden::Wait::for_others;
+  request.if_missing = options.if_missing;
+  const auto report =
+      golden::build(session.context, root, request, system_clock(), &session.progress);
+  Outcome outcome;
+  if (!report) {
+    outcome = failure(report.error());
+  } else if (report->exit_code != 0) {
+    outcome.status = Status::failed;
+    outcome.reason = "command";
+    outcome.message = fmt::format("{} exited with {}: nothing was promoted",
+                                  request.command.front(), report->exit_code);
+  } else if (report->promoted.refusal) {
+    outcome = refused(*report->promoted.refusal);
+  } else if (report->built) {
+    outcome = promoted(report->promoted, "");
+    publish_too(session, root, options, *name, report->generation, outcome);
+  } else {
+    outcome.reason = "exists";
+    outcome.fields["generation"] = report->generation;
+    outcome.summary = fmt::format("{}@{} is there\n", name->text(), report->generation);
   }
   outcome.fields["name"] = name->text();
+  if (report) outcome.fields["built"] = report->built;
+  if (report) outcome.fields["exit_code"] = report->exit_code;
   return outcome;
 }
 
@@ -89,13 +169,20 @@ Outcome golden_clone(const Session& session, const golden::Root& root,
       .wanted = options.overlay ? golden::Wanted::overlay : golden::Wanted::best_copy,
       .min_free = options.min_free.value_or(0),
       .threads = session.config.threads};
-  const auto report =
-      golden::clone(session.context, root, request, system_clock(), &session.progress);
-  if (!report) {
-    Outcome outcome = golden_failure(report.error());
+  auto fail = [&](const Error& error) {
+    Outcome outcome = golden_failure(error);
     outcome.fields["name"] = ref->name.text();
     return outcome;
+  };
+  bool fetched = false;
+  if (!ref->generation && may_ask_store(session)) {
+    const auto had = fetch_golden(session, root, ref->name, options);
+    if (!had) return fail(had.error());
+    fetched = had->fetched;
   }
+  const auto report =
+      golden::clone(session.context, root, request, system_clock(), &session.progress);
+  if (!report) return fail(report.error());
   const golden::Description& it = report->description;
   Outcome outcome;
   if (report->unchanged) outcome.reason = "unchanged";
@@ -103,8 +190,10 @@ Outcome golden_clone(const Session& session, const golden::Root& root,
   fields["name"] = it.name;
   fields["generation"] = it.generation;
   fields["target"] = report->target;
+  fields["fetched"] = fetched;
   if (!report->unchanged) {
     fields["method"] = golden::name_of(report->method);
+    fields["remounted"] = report->remounted;
     fields["reflinked"] = report->reflinked;
     fields["copied"] = report->copied;
     fields["attributes_skipped"] = report->attributes_skipped;
@@ -114,8 +203,10 @@ Outcome golden_clone(const Session& session, const golden::Root& root,
   outcome.summary =
       fmt::format("{} {}@{} {} {}\n", report->unchanged ? "unchanged:" : "cloned", it.name,
                   it.generation, report->unchanged ? "is at" : "to", printable(report->target));
-  if (!report->unchanged)
-    outcome.summary += fmt::format("  method    {}\n", golden::name_of(report->method));
+  if (!report->unchanged) {
+    outcome.summary += fmt::format("  method    {}{}\n", golden::name_of(report->method),
+                                   report->remounted ? ", mounted again" : "");
+  }
   if (!report->fallback.empty())
     outcome.summary += fmt::format("  fell back {}\n", printable(report->fallback));
   outcome.summary += fmt::format("  tree      {}\n", totals_text(it.totals));

@@ -123,7 +123,7 @@ Outcome outcome_of(const CommandLine& line, const StopFlag& stop, Clock::time_po
   log::set_level(config->log_level);
   if (config->advisory) {
     advice = Advice::advisory;
-    if (!config->store) return disabled();
+    if (!config->store && line.command().needs_store()) return disabled();
   }
   return run_command(line, root, began, *config, locations, environment);
 }

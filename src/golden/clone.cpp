@@ -10,31 +10,16 @@
 #include "base/log.h"
 #include "golden/clones.h"
 #include "golden/copy_tree.h"
+#include "golden/held.h"
 #include "golden/overlay.h"
 #include "golden/recover.h"
+#include "golden/subvolume.h"
 #include "snapshot/mounts.h"
 #include "snapshot/stage.h"
 #include "snapshot/target_lock.h"
 
 namespace thaw::golden {
 namespace {
-
-struct Source {
-  uint64_t generation;
-  Lock lock;  // keeps it from being removed
-};
-
-// The generation and its lock, found under the name's lock: between the two it cannot be removed.
-Result<Source> hold(const Context& context, const Place& place, const Ref& ref) {
-  THAW_ASSIGN(const Lock lock, lock_file(context, place.lock_path(), Share::shared));
-  THAW_ASSIGN(const Pointer pointer, place.pointer());
-  const uint64_t number = ref.generation.value_or(pointer.current);
-  bool is_there = false;
-  folder_id_of(place.tree_of(number), is_there);
-  if (number == 0 || !is_there) return Error(Code::not_found, "no golden " + ref.text());
-  THAW_ASSIGN(Lock held, lock_file(context, place.path_of(number) + "/lock", Share::shared));
-  return Source{number, std::move(held)};
-}
 
 class Cloning {
  public:
@@ -48,13 +33,15 @@ class Cloning {
   Result<CloneReport> run(const Context& context);
 
  private:
-  Result<bool> is_whole_already(uint64_t generation) const;
+  Result<> look_at_clones(const Context& context, const TargetPlace& target, uint64_t generation);
+  Result<> mount_again(const Context& context, const TargetPlace& target, const Clone& clone);
   Result<> check_target(const TargetPlace& target) const;
   Result<> make(const Context& context, uint64_t generation, const TargetPlace& target);
   Result<> overlay(const Context& context, const TargetPlace& target, ClaimedClone& claim,
                    uint64_t generation);
   Result<> mount(const Context& context, const TargetPlace& target, const ClaimedClone& claim,
                  uint64_t generation) const;
+  Result<> snapshot(const TargetPlace& target, ClaimedClone& claim, uint64_t generation);
   Result<> copy(const Context& context, const TargetPlace& target, ClaimedClone& claim,
                 uint64_t generation);
   Result<> check_whole(const CopyReport& copied) const;
@@ -68,13 +55,40 @@ class Cloning {
   CloneReport report_;
 };
 
-Result<bool> Cloning::is_whole_already(uint64_t generation) const {
+// Whether there is nothing to do: it is whole already, or is mounted again.
+Result<> Cloning::look_at_clones(const Context& context, const TargetPlace& target,
+                                 uint64_t generation) {
   THAW_ASSIGN(const auto clones, clones_of(place_));
   for (const Clone& each : clones) {
-    if (each.record.target != report_.target || each.record.generation != generation) continue;
-    if (state_of(place_, each) == CloneState::whole) return true;
+    if (each.record.target != report_.target) continue;
+    const CloneState state = state_of(place_, each);
+    const bool is_asked_for = each.record.generation == generation;
+    if (state == CloneState::whole && is_asked_for) report_.unchanged = true;
+    if (state != CloneState::unmounted) continue;
+    if (is_asked_for && request_.wanted == Wanted::overlay)
+      return mount_again(context, target, each);
+    const std::string ref = Ref{place_.name(), each.record.generation}.text();
+    return Error(Code::exists,
+                 fmt::format("{0} is an overlay clone of {1} that is not mounted: `thaw golden "
+                             "clone {1} {0} --overlay` mounts it, `unclone` removes it",
+                             report_.target, ref));
   }
-  return false;
+  return {};
+}
+
+// What was written there stays, so that nothing else can stand in for it.
+Result<> Cloning::mount_again(const Context& context, const TargetPlace& target,
+                              const Clone& clone) {
+  THAW_CHECK(check_target(target));
+  THAW_ASSIGN(std::optional<ClaimedClone> claim, ClaimedClone::take(place_, clone));
+  if (!claim) return Error(Code::busy, target.path + " is being made or removed");
+  const bool made = !target.exists && ::mkdir(target.path.c_str(), 0700) == 0;
+  auto mounted = mount(context, target, *claim, clone.record.generation);
+  if (!mounted && made) ::rmdir(target.path.c_str());
+  if (!mounted) return mounted;
+  report_.method = Method::overlay;
+  report_.remounted = true;
+  return {};
 }
 
 Result<> Cloning::check_target(const TargetPlace& target) const {
@@ -182,6 +196,32 @@ Result<> Cloning::overlay(const Context& context, const TargetPlace& target, Cla
   return written;
 }
 
+// In one step, and in place: there is nothing to be staged. `unavailable` where that cannot be.
+Result<> Cloning::snapshot(const TargetPlace& target, ClaimedClone& claim, uint64_t generation) {
+  THAW_ASSIGN(const UniqueFd parent, open_path(target.parent, O_RDONLY | O_DIRECTORY));
+  struct stat was {};
+  const bool empty_is_there = ::stat(target.path.c_str(), &was) == 0;
+  // Only empty folders go.
+  if (empty_is_there && ::rmdir(target.path.c_str()) != 0) {
+    if (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR)
+      return Error(Code::exists, "something appeared in " + target.path + " meanwhile");
+    return errno_error(errno, "replace " + target.path);
+  }
+  auto made = snapshot_subvolume(place_.tree_of(generation), parent.get(), target.name);
+  if (!made) {
+    if (empty_is_there) ::mkdir(target.path.c_str(), was.st_mode & 07777);
+    return made;
+  }
+  report_.method = Method::snapshot;
+  bool is_there = false;
+  claim.record().tree = folder_id_of(target.path, is_there);
+  auto written = claim.write();
+  if (written) return {};
+  const auto removed = remove_subvolume(Context(), parent.get(), target.name);
+  if (!removed) log::warn("{}", removed.error().text());
+  return written;
+}
+
 Result<> Cloning::make(const Context& context, uint64_t generation, const TargetPlace& target) {
   CloneRecord record;
   record.target = target.path;
@@ -200,6 +240,15 @@ Result<> Cloning::make(const Context& context, uint64_t generation, const Target
     log::warn("no overlay: {}", report_.fallback);
     record.method = Method::copy;
     record.made_target = false;
+  } else if (is_on_btrfs(target.parent) && subvolume_at(place_.tree_of(generation))) {
+    record.method = Method::snapshot;
+    THAW_ASSIGN(ClaimedClone claim, ClaimedClone::make(place_, record));
+    auto done = snapshot(target, claim, generation);
+    if (done) return {};
+    THAW_CHECK(claim.remove());
+    if (done.error().code() != Code::unavailable) return done;
+    log::info("no snapshot: {}", done.error().text());
+    record.method = Method::copy;
   }
   THAW_ASSIGN(ClaimedClone claim, ClaimedClone::make(place_, record));
   auto done = copy(context, target, claim, generation);
@@ -210,21 +259,21 @@ Result<> Cloning::make(const Context& context, uint64_t generation, const Target
 Result<CloneReport> Cloning::run(const Context& context) {
   if (!place_.exists()) return Error(Code::not_found, "no golden " + request_.ref.text());
   THAW_CHECK(recover(context, place_));
-  THAW_ASSIGN(const Source source, hold(context, place_, request_.ref));
-  THAW_ASSIGN(report_.description, place_.description(source.generation));
+  THAW_ASSIGN(const HeldGeneration source, hold_generation(context, place_, request_.ref));
+  THAW_ASSIGN(report_.description, place_.description(source.number));
   THAW_ASSIGN(const TargetPlace target, locate_target(request_.target));
   report_.target = target.path;
   auto done = [&]() -> Result<> {
     THAW_CHECK(check_apart(root_, target.path, "the target"));
-    THAW_ASSIGN(report_.unchanged, is_whole_already(source.generation));
-    if (report_.unchanged) return {};
+    THAW_CHECK(look_at_clones(context, target, source.number));
+    if (report_.unchanged || report_.remounted) return {};
     THAW_CHECK(check_target(target));
     THAW_CHECK(check_room(target.exists ? target.path : target.parent, request_.min_free));
-    return make(context, source.generation, target);
+    return make(context, source.number, target);
   }();
   if (!done) remove_made_parents(target);
   if (!done) return std::move(done).error();
-  place_.touch(source.generation);
+  place_.touch(source.number);
   return report_;
 }
 
@@ -260,6 +309,12 @@ Result<ClaimedClone> claim(const Context& context, const Place& place, const Clo
 
 Result<> end_clone(const Context& context, const Place& place, const Clone& clone) {
   THAW_ASSIGN(const ClaimedClone claimed, claim(context, place, clone));
+  if (clone.record.method == Method::snapshot) {
+    THAW_ASSIGN(const TargetPlace target, locate_target(clone.record.target));
+    THAW_ASSIGN(const UniqueFd parent, open_path(target.parent, O_RDONLY | O_DIRECTORY));
+    THAW_CHECK(remove_subvolume(context, parent.get(), target.name));
+    return claimed.remove();
+  }
   if (clone.record.method != Method::overlay) {
     THAW_CHECK(remove_copy(context, clone.record.target));
     return claimed.remove();

@@ -13,7 +13,7 @@
 namespace thaw::golden {
 
 enum class Wanted {
-  best_copy,  // reflinks where the filesystem has them, else a copy
+  best_copy,  // a snapshot or reflinks where the filesystem has them, else a copy
   overlay,
 };
 
@@ -30,6 +30,7 @@ struct CloneReport {
   std::string target{};  // absolute, without links
   Method method = Method::copy;
   bool unchanged = false;  // it was a whole clone of that generation already
+  bool remounted = false;  // an overlay clone that was there, and not mounted
   std::string fallback{};  // why the wanted method was not to be had; empty: it was
   uint64_t reflinked = 0;  // files
   uint64_t copied = 0;

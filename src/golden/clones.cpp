@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "golden/overlay.h"
+#include "golden/subvolume.h"
 #include "snapshot/stage.h"
 
 namespace thaw::golden {
@@ -66,6 +67,13 @@ CloneState state_of(const Place& place, const Clone& clone) {
     bool is_there = false;
     folder_id_of(place.overlays() + "/" + clone.id + "/upper", is_there);
     return is_there && clone.record.tree ? CloneState::unmounted : CloneState::gone;
+  }
+  if (clone.record.method == Method::snapshot && !clone.record.tree) {
+    // Killed between the snapshot and its record: the snapshot tells of what it is one.
+    const auto found = subvolume_at(clone.record.target);
+    const auto source = subvolume_at(place.tree_of(clone.record.generation));
+    const bool is_its = found && source && found->parent_uuid == source->uuid;
+    return is_its ? CloneState::whole : CloneState::gone;
   }
   bool is_there = false;
   const FolderId id = folder_id_of(clone.record.target, is_there);
@@ -147,7 +155,7 @@ Result<> recover_one(const Context& context, const Place& place, const Clone& se
   const Clone clone{seen.id, claim->record()};
   state = state_of(place, clone);
   if (state == CloneState::whole && !clone.record.tree) {
-    // Killed between the mount and its record.
+    // Killed between the mount, or the snapshot, and its record.
     bool is_there = false;
     claim->record().tree = folder_id_of(clone.record.target, is_there);
     return claim->write();

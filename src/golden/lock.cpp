@@ -14,7 +14,7 @@
 namespace thaw::golden {
 namespace {
 
-constexpr std::chrono::milliseconds kPatience{5};
+constexpr std::chrono::milliseconds kBetweenLooks{5};
 
 // Whether it was free. The kernel's own waiting cannot be given a deadline.
 Result<bool> take(int fd, Share share, const std::string& path) {
@@ -47,15 +47,16 @@ Result<std::optional<Lock>> try_lock_file(const std::string& path, Share share) 
   }
 }
 
-Result<Lock> lock_file(const Context& context, const std::string& path, Share share) {
-  const Context patient = context.within(kLockPatience);
+Result<Lock> lock_file(const Context& context, const std::string& path, Share share,
+                       std::chrono::milliseconds patience) {
+  const Context patient = context.within(patience);
   bool said = false;
   while (true) {
     THAW_ASSIGN(std::optional<Lock> lock, try_lock_file(path, share));
     if (lock) return *std::move(lock);
     if (!said) log::info("waiting for {}", path);
     said = true;
-    if (pause(patient, kPatience)) continue;
+    if (pause(patient, kBetweenLooks)) continue;
     // Stopped, rather than tired of waiting.
     auto alive = context.alive();
     if (!alive && alive.error().code() == Code::cancelled) return std::move(alive).error();

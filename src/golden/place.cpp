@@ -15,6 +15,8 @@
 #include <cstdlib>
 #include <memory>
 
+#include "golden/subvolume.h"
+
 namespace thaw::golden {
 namespace {
 
@@ -193,6 +195,8 @@ FolderId folder_id_of(const std::string& path, bool& is_there) {
   id.inode = found.stx_ino;
   if ((found.stx_mask & STATX_BTIME) != 0)
     id.born_ns = found.stx_btime.tv_sec * kSecondNs + found.stx_btime.tv_nsec;
+  // A snapshot's top is as old as what it was made of, and all of them have one inode number.
+  if (auto subvolume = subvolume_at(path)) id.subvolume = std::move(subvolume->uuid);
   return id;
 }
 

@@ -42,6 +42,8 @@ class Place {
   const Name& name() const { return name_; }
   const std::string& path() const { return path_; }
   std::string lock_path() const { return path_ + "/lock"; }
+  // Of who builds, fetches or publishes it.
+  std::string making_path() const { return path_ + "/making"; }
   std::string path_of(uint64_t generation) const { return path_of(std::to_string(generation)); }
   std::string path_of(const std::string& entry) const { return path_ + "/" + entry; }
   std::string tree_of(uint64_t generation) const { return path_of(generation) + "/tree"; }

@@ -14,6 +14,7 @@
 #include "golden/processes.h"
 #include "golden/recover.h"
 #include "golden/scrub.h"
+#include "golden/subvolume.h"
 #include "golden/walk.h"
 #include "snapshot/glob.h"
 #include "snapshot/mounts.h"
@@ -36,19 +37,20 @@ bool same_mount(const std::string& a, const std::string& b) {
   constexpr unsigned kMask = STATX_BASIC_STATS | STATX_MNT_ID;
   if (::statx(AT_FDCWD, a.c_str(), 0, kMask, &first) != 0) return false;
   if (::statx(AT_FDCWD, b.c_str(), 0, kMask, &second) != 0) return false;
-  if ((first.stx_mask & second.stx_mask & STATX_MNT_ID) != 0 &&
-      first.stx_mnt_id != second.stx_mnt_id) {
-    return false;
-  }
+  // Within one mount each subvolume has a device number of its own.
+  if ((first.stx_mask & second.stx_mask & STATX_MNT_ID) != 0)
+    return first.stx_mnt_id == second.stx_mnt_id;
   return first.stx_dev_major == second.stx_dev_major && first.stx_dev_minor == second.stx_dev_minor;
 }
 
 class Promotion {
  public:
-  Promotion(const Root& root, const PromoteRequest& request, const WallClock& clock,
-            Progress* progress)
+  // `made` may be null.
+  Promotion(const Root& root, const PromoteRequest& request, const WorkFolder* made,
+            const WallClock& clock, Progress* progress)
       : root_(root),
         request_(request),
+        made_(made),
         clock_(clock),
         progress_(progress),
         place_(root, request.name) {}
@@ -67,6 +69,7 @@ class Promotion {
   Result<> clean(const Context& context, const std::string& tree);
   Result<> choose_transfer();
   Result<> copy(const Context& context, const WorkFolder& folder);
+  Result<> work_in(const Context& context, const WorkFolder& folder);
   Result<> sync(const WorkFolder& folder) const;
   Result<> switch_to(const Context& context, const WorkFolder& folder);
   Result<> bring(const WorkFolder& folder);
@@ -76,6 +79,7 @@ class Promotion {
 
   const Root& root_;
   const PromoteRequest& request_;
+  const WorkFolder* made_;
   const WallClock& clock_;
   Progress* progress_;
   const Place place_;
@@ -90,6 +94,10 @@ class Promotion {
 
 Result<> Promotion::check_words() {
   for (const std::string& glob : request_.scrub) THAW_CHECK(check_glob(glob));
+  if (made_ != nullptr) {
+    path_ = place_.path_of(made_->entry()) + "/tree";
+    return {};
+  }
   THAW_ASSIGN(path_, real_path(request_.path));
   for (const ProtectedPath& each : request_.protected_paths) {
     const bool in_it = each.nor_inside && is_at_or_below(path_, each.path);
@@ -129,7 +137,10 @@ Result<> Promotion::check_writers() const {
 Result<> Promotion::look(const Context& context) {
   if (progress_ != nullptr) progress_->begin("scanning", 0, 0);
   THAW_ASSIGN(measure_, measure(context, path_, request_.threads));
-  return {};
+  if (measure_.foreign.empty()) return {};
+  return Error(Code::busy, fmt::format("{}/{} is a filesystem or a subvolume of its own: it is not "
+                                       "promoted with the rest",
+                                       path_, measure_.foreign));
 }
 
 // No change within the window: two looks, at its two ends, see any that leaves a trace.
@@ -237,11 +248,17 @@ Result<> Promotion::clean(const Context& context, const std::string& tree) {
 }
 
 Result<> Promotion::choose_transfer() {
+  if (made_ != nullptr) {
+    report_.transfer = Transfer::made;
+    return {};
+  }
   THAW_ASSIGN(const bool is_mount, is_mount_root(AT_FDCWD, path_, 0));
   if (is_mount) {
     report_.why_copied = path_ + " is a mount point";
   } else if (!same_mount(path_, place_.path())) {
     report_.why_copied = path_ + " is on another filesystem than the golden root";
+  } else if (is_on_btrfs(place_.path()) && !subvolume_at(path_)) {
+    report_.why_copied = "goldens on btrfs are subvolumes, and " + path_ + " is a plain folder";
   } else {
     return {};
   }
@@ -252,7 +269,7 @@ Result<> Promotion::choose_transfer() {
 Result<> Promotion::copy(const Context& context, const WorkFolder& folder) {
   if (progress_ != nullptr)
     progress_->begin("copying", measure_.totals.bytes, measure_.totals.files);
-  if (::mkdirat(folder.fd(), "tree", 0700) != 0) return errno_error(errno, "create a tree");
+  THAW_CHECK(folder.make_tree());
   THAW_ASSIGN(const UniqueFd from, open_path(path_, O_RDONLY | O_DIRECTORY));
   THAW_ASSIGN(const UniqueFd to, open_at(folder.fd(), "tree", O_RDONLY | O_DIRECTORY));
   THAW_ASSIGN(const CopyReport copied,
@@ -314,6 +331,10 @@ void Promotion::give_back(const WorkFolder& folder, uint64_t generation) {
   const std::string work = place_.path_of(folder.entry());
   if (::rename(place_.path_of(generation).c_str(), work.c_str()) != 0 && errno != ENOENT)
     stays_ = true;
+  if (subvolume_at(work + "/tree")) {
+    const auto writable = set_read_only(work + "/tree", false);
+    if (!writable) log::warn("{}", writable.error().text());
+  }
   if (report_.transfer == Transfer::moved &&
       ::renameat2(AT_FDCWD, (work + "/tree").c_str(), AT_FDCWD, path_.c_str(), RENAME_NOREPLACE) !=
           0 &&
@@ -322,6 +343,15 @@ void Promotion::give_back(const WorkFolder& folder, uint64_t generation) {
     stays_ = true;
   }
   if (!stays_) ::unlink((work + "/golden.json").c_str());
+}
+
+Result<> Promotion::work_in(const Context& context, const WorkFolder& folder) {
+  const bool copies = report_.transfer == Transfer::copied;
+  const std::string tree = copies ? place_.path_of(folder.entry()) + "/tree" : path_;
+  if (copies) THAW_CHECK(copy(context, folder));
+  THAW_CHECK(clean(context, tree));
+  THAW_CHECK(sync(folder));
+  return switch_to(context, folder);
 }
 
 Result<PromoteReport> Promotion::run(const Context& context) {
@@ -347,16 +377,14 @@ Result<PromoteReport> Promotion::run(const Context& context) {
   description.host = host_name();
   description.stamp = request_.stamp;
   description.labels = request_.labels;
+  description.snapshot = request_.snapshot;
 
+  if (made_ != nullptr) {
+    THAW_CHECK(work_in(context, *made_));
+    return report_;
+  }
   THAW_ASSIGN(const WorkFolder folder, WorkFolder::make(place_));
-  auto done = [&]() -> Result<> {
-    const bool moves = report_.transfer == Transfer::moved;
-    const std::string tree = moves ? path_ : place_.path_of(folder.entry()) + "/tree";
-    if (!moves) THAW_CHECK(copy(context, folder));
-    THAW_CHECK(clean(context, tree));
-    THAW_CHECK(sync(folder));
-    return switch_to(context, folder);
-  }();
+  auto done = work_in(context, folder);
   if ((!done || refused()) && !stays_) {
     const auto removed = folder.remove(Context(), place_);
     if (!removed) log::info("the next command removes it: {}", removed.error().text());
@@ -370,7 +398,17 @@ Result<PromoteReport> Promotion::run(const Context& context) {
 Result<PromoteReport> promote(const Context& context, const Root& root,
                               const PromoteRequest& request, const WallClock& clock,
                               Progress* progress) {
-  return Promotion(root, request, clock, progress).run(context).within("promote " + request.path);
+  return Promotion(root, request, nullptr, clock, progress)
+      .run(context)
+      .within("promote " + request.path);
+}
+
+Result<PromoteReport> promote_made(const Context& context, const Root& root,
+                                   const PromoteRequest& request, const WorkFolder& folder,
+                                   const WallClock& clock, Progress* progress) {
+  return Promotion(root, request, &folder, clock, progress)
+      .run(context)
+      .within("promote " + request.name.text());
 }
 
 }  // namespace thaw::golden

@@ -11,6 +11,7 @@
 #include "base/context.h"
 #include "golden/place.h"
 #include "golden/record.h"
+#include "golden/recover.h"
 #include "snapshot/policy.h"
 #include "snapshot/progress.h"
 #include "snapshot/restore.h"
@@ -31,12 +32,14 @@ struct PromoteRequest {
   std::map<std::string, std::string> labels{};
   double min_free = 0;                           // share of the filesystem
   std::vector<ProtectedPath> protected_paths{};  // not moved, nor a folder above them
+  std::optional<std::string> snapshot{};         // its id in the store, of what was fetched there
   unsigned threads = 1;
 };
 
 enum class Transfer {
   moved,
   copied,  // `path` stays
+  made,    // it was built or fetched in the golden's folder
 };
 
 // Why a promotion was turned away, where that is no error of the machine.
@@ -64,5 +67,11 @@ struct PromoteReport {
 Result<PromoteReport> promote(const Context& context, const Root& root,
                               const PromoteRequest& request, const WallClock& clock,
                               Progress* progress);
+
+// The same for the tree of a work folder of this golden, whatever the request's path says. The
+// caller removes the folder where this fails or refuses.
+Result<PromoteReport> promote_made(const Context& context, const Root& root,
+                                   const PromoteRequest& request, const WorkFolder& folder,
+                                   const WallClock& clock, Progress* progress);
 
 }  // namespace thaw::golden

@@ -146,10 +146,17 @@ const char* name_of(Method method) {
       return "copy";
     case Method::reflink:
       return "reflink";
+    case Method::snapshot:
+      return "snapshot";
     case Method::overlay:
       return "overlay";
   }
   return "";
+}
+
+bool FolderId::operator==(const FolderId& other) const {
+  return inode == other.inode && born_ns == other.born_ns && subvolume == other.subvolume &&
+         (born_ns != 0 || device == other.device);
 }
 
 std::string write_clone(const CloneRecord& record) {
@@ -164,7 +171,8 @@ std::string write_clone(const CloneRecord& record) {
   if (record.tree) {
     json["tree"] = {{"device", record.tree->device},
                     {"inode", record.tree->inode},
-                    {"born_ns", record.tree->born_ns}};
+                    {"born_ns", record.tree->born_ns},
+                    {"subvolume", record.tree->subvolume}};
   }
   return text_of(json);
 }
@@ -183,6 +191,8 @@ Result<CloneRecord> read_clone(std::string_view text) {
     record.method = Method::reflink;
   else if (method == "overlay")
     record.method = Method::overlay;
+  else if (method == "snapshot")
+    record.method = Method::snapshot;
   else if (method != "copy")
     reader.fail();
   if (const Json* tree = reader.find("tree"); tree != nullptr && tree->is_object()) {
@@ -192,6 +202,7 @@ Result<CloneRecord> read_clone(std::string_view text) {
     inner.number("inode", id.inode);
     const Json* born = inner.find("born_ns");
     if (born != nullptr && born->is_number_integer()) id.born_ns = born->get<int64_t>();
+    inner.text("subvolume", id.subvolume);
     if (!inner.ok()) reader.fail();
   }
   record.target = percent_decoded(record.target).value_or("");

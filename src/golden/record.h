@@ -35,16 +35,18 @@ struct Description {
 std::string write_description(const Description& description);
 Result<Description> read_description(std::string_view text);
 
-enum class Method { copy, reflink, overlay };
+enum class Method { copy, reflink, snapshot, overlay };
 const char* name_of(Method method);
 
 // Which folder it is, whatever its path: what a rename keeps, and a new folder of that name has
-// not.
+// not. Equal ones have the same inode, time of birth and subvolume. Devices get other numbers at a
+// restart, and count only where there is no time of birth.
 struct FolderId {
   uint64_t device = 0;
   uint64_t inode = 0;
-  int64_t born_ns = 0;  // 0 where the filesystem does not tell
-  bool operator==(const FolderId&) const = default;
+  int64_t born_ns = 0;      // 0 where the filesystem does not tell
+  std::string subvolume{};  // on btrfs, the UUID of one whose top this is; else empty
+  bool operator==(const FolderId& other) const;
 };
 
 // clones/<id>.json.

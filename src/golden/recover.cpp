@@ -13,7 +13,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "golden/clones.h"
-#include "snapshot/stage.h"
+#include "golden/subvolume.h"
 
 namespace thaw::golden {
 namespace {
@@ -24,7 +24,7 @@ bool is_work_folder(const std::string& entry, std::string_view prefix) {
 
 Result<> remove_below(const Context& context, const Place& place, const std::string& entry) {
   THAW_ASSIGN(const UniqueFd folder, open_path(place.path(), O_RDONLY | O_DIRECTORY));
-  return remove_tree(context, folder.get(), entry);
+  return remove_with_subvolume(context, folder.get(), entry);
 }
 
 // Whether it was ready to be switched to: it is described, and has its tree.
@@ -97,13 +97,23 @@ Result<WorkFolder> WorkFolder::of_generation(const Place& place, uint64_t genera
   return WorkFolder(std::move(entry), std::move(fd));
 }
 
+Result<> WorkFolder::make_tree() const {
+  if (is_on_btrfs(fd_.get())) return make_subvolume(fd_.get(), "tree");
+  if (::mkdirat(fd_.get(), "tree", 0755) != 0) return errno_error(errno, "create a tree");
+  return {};
+}
+
 Result<> WorkFolder::remove(const Context& context, const Place& place) const {
   return remove_below(context, place, entry_);
 }
 
 Result<> bring_in(const Place& place, const std::string& entry, const Description& description) {
   const std::string from = place.path_of(entry);
+  const bool is_subvolume = subvolume_at(from + "/tree").has_value();
+  // It is read-only where this was interrupted.
+  if (is_subvolume) THAW_CHECK(set_read_only(from + "/tree", false));
   THAW_CHECK(write_stamp(from, description));
+  if (is_subvolume) THAW_CHECK(set_read_only(from + "/tree", true));
   THAW_CHECK(sync_folder(from));
   const std::string to = place.path_of(description.generation);
   if (::rename(from.c_str(), to.c_str()) != 0) return errno_error(errno, "rename " + from);

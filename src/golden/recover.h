@@ -29,6 +29,8 @@ class WorkFolder {
   static Result<WorkFolder> of_generation(const Place& place, uint64_t generation);
   const std::string& entry() const { return entry_; }  // ".new-<32 hex>"
   int fd() const { return fd_.get(); }
+  // An empty `tree` (mode 0755 & ~umask): a subvolume where those can be made.
+  Result<> make_tree() const;
   Result<> remove(const Context& context, const Place& place) const;
 
  private:

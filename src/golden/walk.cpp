@@ -91,6 +91,7 @@ class Measurer {
     if (path.empty()) {
       struct stat status {};
       if (::fstat(::dirfd(folder.get()), &status) != 0) return errno_error(errno, "stat " + name_);
+      device_ = status.st_dev;  // before any other folder is looked at
       add(sums, path, status);
     }
     while (const dirent* entry = ::readdir(folder.get())) {
@@ -102,13 +103,16 @@ class Measurer {
       }
       std::string below = path.empty() ? entry->d_name : path + "/" + entry->d_name;
       add(sums, below, status);
-      if (S_ISDIR(status.st_mode)) folders.push_back(std::move(below));
+      if (!S_ISDIR(status.st_mode)) continue;
+      if (status.st_dev != device_) note_foreign(below);
+      folders.push_back(std::move(below));
     }
     return {};
   }
 
   Measure result() const {
     Measure all;
+    all.foreign = foreign_;
     for (const Sums& each : sums_) {
       all.fingerprint += each.fingerprint;
       all.totals.files += each.totals.files;
@@ -120,6 +124,11 @@ class Measurer {
   }
 
  private:
+  void note_foreign(const std::string& path) {
+    const std::lock_guard lock(mutex_);
+    if (foreign_.empty()) foreign_ = path;
+  }
+
   // Whether this name is the first of its inode.
   bool is_first(const struct stat& status) {
     if (status.st_nlink == 1) return true;
@@ -151,8 +160,10 @@ class Measurer {
   const int root_;
   const std::string& name_;
   std::vector<Sums> sums_;
-  std::mutex mutex_;
+  dev_t device_ = 0;
+  std::mutex mutex_;  // of all below
   std::unordered_set<ino_t> linked_;
+  std::string foreign_;
 };
 
 }  // namespace

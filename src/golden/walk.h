@@ -23,6 +23,8 @@ struct Measure {
   // Of all names, their inodes, sizes and times of change: another one means that something in it
   // changed.
   uint64_t fingerprint = 0;
+  // A folder that is on another filesystem, or a subvolume of its own; empty: there is none.
+  std::string foreign{};
 };
 // Does not follow links. What vanishes meanwhile is not counted.
 Result<Measure> measure(const Context& context, const std::string& path, unsigned threads);

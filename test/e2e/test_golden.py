@@ -414,9 +414,39 @@ def test_files_of_later_formats_are_refused(thaw, work):
     assert thaw.fails(1, "golden", "clone", "g", f"{work}/clone")["reason"] == "corrupt"
 
 
-@pytest.mark.parametrize("kind", ["xfs", "btrfs"])
-def test_reflinks(thaw, work, as_root, kind):
-    with mounts.in_a_file(kind, f"{work}/{kind}", 320) as place:
+def test_an_overlay_is_mounted_again(thaw, work, as_root):
+    """After a restart its writes are there, and the same command brings them back."""
+    promote(thaw, small_tree(f"{work}/tree", files=3))
+    target = f"{work}/clone"
+    overlay(thaw, target)
+    try:
+        write(f"{target}/mine", b"kept")
+        promote(thaw, small_tree(f"{work}/tree", files=4))
+        subprocess.run(["umount", target], check=True)
+        # Another generation, or a copy, would lose what was written.
+        for words in (("g", target, "--overlay"), ("g@1", target)):
+            answer = thaw.fails(4, "golden", "clone", *words)
+            assert answer["reason"] == "exists" and "g@1" in answer["message"]
+        answer = thaw.ok("golden", "clone", "g@1", target, "--overlay")
+        assert answer["remounted"] is True and answer["method"] == "overlay"
+        assert open(f"{target}/mine", "rb").read() == b"kept"
+        assert thaw.ok("golden", "clone", "g@1", target, "--overlay")["reason"] == "unchanged"
+        # Nor is it mounted over what somebody put there meanwhile.
+        subprocess.run(["umount", target], check=True)
+        write(f"{target}/theirs", b"")
+        assert thaw.fails(4, "golden", "clone", "g@1", target, "--overlay")["reason"] == "exists"
+        os.unlink(f"{target}/theirs")
+        os.rmdir(target)
+        assert thaw.ok("golden", "clone", "g@1", target, "--overlay")["remounted"] is True
+        assert os.path.exists(f"{target}/mine")
+    finally:
+        thaw.run("golden", "unclone", target)
+    assert not os.path.exists(target)
+    settled(thaw)
+
+
+def test_reflinks(thaw, work, as_root):
+    with mounts.in_a_file("xfs", f"{work}/xfs", 320) as place:
         env = {"THAW_GOLDEN_ROOT": f"{place}/golden"}
         tree = rich_tree(f"{place}/tree")
         write(f"{tree}/big", os.urandom(1 << 20))
@@ -430,3 +460,110 @@ def test_reflinks(thaw, work, as_root, kind):
         other = thaw.ok("golden", "clone", "g", f"{work}/elsewhere", env=env)
         assert other["method"] == "copy"
         assert_same(before, f"{work}/elsewhere")
+
+
+@pytest.fixture
+def btrfs(work, as_root):
+    with mounts.in_a_file("btrfs", f"{work}/btrfs", 320) as place:
+        yield place
+
+
+def subvolume(path):
+    subprocess.run(["btrfs", "-q", "subvolume", "create", path], check=True)
+    return path
+
+
+def is_subvolume(path):
+    return os.stat(path).st_ino == 256
+
+
+def test_snapshots(thaw, work, btrfs):
+    env = {"THAW_GOLDEN_ROOT": f"{btrfs}/golden"}
+    golden = f"{btrfs}/golden/g"
+    tree = rich_tree(f"{btrfs}/tree")
+    before = describe(tree)
+    # A plain folder cannot become a subvolume; it shares its blocks with one.
+    answer = thaw.ok("golden", "promote", "g", tree, "--stamp", ".golden.json", env=env)
+    assert answer["transfer"] == "copied" and "plain folder" in answer["why_copied"]
+    assert is_subvolume(f"{golden}/1/tree")
+    answer = thaw.ok("golden", "clone", "g", f"{btrfs}/clone", env=env)
+    assert answer["method"] == "snapshot" and is_subvolume(f"{btrfs}/clone")
+    assert rsync_differences(f"{golden}/1/tree", f"{btrfs}/clone") == ""
+    assert json.load(open(f"{btrfs}/clone/.golden.json"))["generation"] == 1
+    assert thaw.ok("golden", "clone", "g", f"{btrfs}/clone", env=env)["reason"] == "unchanged"
+    # The clone is private and writable, the golden neither.
+    write(f"{btrfs}/clone/file", b"mine")
+    with pytest.raises(OSError):
+        write(f"{golden}/1/tree/file", b"mine")
+    # A subvolume is moved whole.
+    moved = rich_tree(subvolume(f"{btrfs}/moved"))
+    before = describe(moved)
+    answer = thaw.ok("golden", "promote", "g", moved, env=env)
+    assert answer["transfer"] == "moved" and not os.path.exists(moved)
+    os.mkdir(f"{btrfs}/empty")
+    assert thaw.ok("golden", "clone", "g", f"{btrfs}/empty", env=env)["method"] == "snapshot"
+    assert_same(before, f"{btrfs}/empty")
+    # A removed clone and a new one of the same generation are not the same.
+    thaw.ok("golden", "unclone", f"{btrfs}/empty", env=env)
+    assert not os.path.exists(f"{btrfs}/empty")
+    subprocess.run(["btrfs", "-q", "subvolume", "snapshot", f"{golden}/2/tree", f"{btrfs}/empty"], check=True)
+    thaw.fails(3, "golden", "unclone", f"{btrfs}/empty", env=env)
+    # Across filesystems it is copied.
+    assert thaw.ok("golden", "clone", "g", f"{work}/elsewhere", env=env)["method"] == "copy"
+    assert_same(before, f"{work}/elsewhere")
+    # A snapshot needs its generation no more than a copy does.
+    thaw.ok("golden", "rm", "g@1", "--yes", env=env)
+    assert os.path.exists(f"{btrfs}/clone/empty")
+    for clone in (f"{btrfs}/clone", f"{work}/elsewhere"):
+        thaw.ok("golden", "unclone", clone, env=env)
+    thaw.ok("golden", "rm", "g", "--yes", env=env)
+    assert sorted(os.listdir(golden)) == ["clones", "current.json", "lock", "overlays"]
+    assert os.listdir(f"{golden}/clones") == []
+
+
+def test_subvolumes_inside(thaw, btrfs):
+    env = {"THAW_GOLDEN_ROOT": f"{btrfs}/golden"}
+    tree = small_tree(subvolume(f"{btrfs}/tree"), files=3)
+    subvolume(f"{tree}/inner")
+    write(f"{tree}/inner/precious", b"")
+    answer = thaw.fails(4, "golden", "promote", "g", tree, env=env)
+    assert answer["reason"] == "busy" and "inner" in answer["message"]
+    os.unlink(f"{tree}/inner/precious")
+    os.rmdir(f"{tree}/inner")
+    thaw.ok("golden", "promote", "g", tree, env=env)
+    thaw.ok("golden", "clone", "g", f"{btrfs}/clone", env=env)
+    subvolume(f"{btrfs}/clone/inner")
+    write(f"{btrfs}/clone/inner/precious", b"")
+    before = describe(f"{btrfs}/clone")
+    assert thaw.fails(4, "golden", "unclone", f"{btrfs}/clone", env=env)["reason"] == "busy"
+    assert_same(before, f"{btrfs}/clone")
+
+
+def test_subvolumes_are_fetched_and_built(thaw, btrfs):
+    env = {"THAW_GOLDEN_ROOT": f"{btrfs}/golden"}
+    promote(thaw, small_tree(f"{btrfs}/tree"), "--publish", "golden/g")
+    answer = thaw.ok("golden", "clone", "g", f"{btrfs}/clone", env=env)
+    assert answer["fetched"] is True and answer["method"] == "snapshot"
+    assert rsync_differences(f"{root_of(thaw)}/g/1/tree", f"{btrfs}/clone") == ""
+    thaw.ok("golden", "build", "b", "--", "sh", "-c", "echo made > file", env=env)
+    assert thaw.ok("golden", "clone", "b", f"{btrfs}/built", env=env)["method"] == "snapshot"
+    for name in ("g", "b"):
+        assert sorted(os.listdir(f"{btrfs}/golden/{name}/1")) == ["golden.json", "lock", "tree", "used"]
+    thaw.fails(1, "golden", "build", "b", "--", "sh", "-c", "echo made > file; exit 1", env=env)
+    assert not [each for each in os.listdir(f"{btrfs}/golden/b") if each.startswith(".")]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give it up")
+def test_snapshots_of_a_plain_user(thaw, work, btrfs):
+    """Who is not root may not remove subvolumes in one step."""
+    home = f"{btrfs}/home"
+    os.mkdir(home)
+    os.chown(home, 12345, 12345)
+    env = {"THAW_GOLDEN_ROOT": f"{home}/golden", "XDG_CACHE_HOME": f"{home}/cache", "XDG_DATA_HOME": f"{home}/data"}
+    user = {"env": env, "cwd": home, "user": 12345, "group": 12345, "extra_groups": []}
+    thaw.ok("golden", "build", "g", "--", "sh", "-c", "mkdir sub; echo made > sub/file; chmod 500 sub", **user)
+    assert thaw.ok("golden", "clone", "g", f"{home}/clone", **user)["method"] == "snapshot"
+    thaw.ok("golden", "unclone", f"{home}/clone", **user)
+    assert not os.path.exists(f"{home}/clone")
+    thaw.ok("golden", "rm", "g", "--yes", **user)
+    assert not [each for each in os.listdir(f"{home}/golden/g") if each.startswith(".") or each.isdigit()]

@@ -3,6 +3,7 @@
 Afterwards the next command finds a whole current generation, and nothing is left of what was killed.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -237,3 +238,92 @@ def test_removal(thaw, work, steps, words):
         if number % 5 == 0 or not killed:
             assert thaw.ok("golden", "promote", "g", tree(f"{work}/place/dir", 4))["generation"] == 4
     assert number > 10
+
+
+@pytest.fixture
+def btrfs(work, as_root):
+    with mounts.in_a_file("btrfs", f"{work}/btrfs", 320) as place:
+        yield place
+
+
+def test_snapshots(thaw, work, steps, btrfs, monkeypatch):
+    """Promotions into subvolumes, their clones, and the end of both."""
+    root, target = f"{btrfs}/golden", f"{btrfs}/clone"
+    monkeypatch.setitem(thaw.env, "THAW_GOLDEN_ROOT", root)
+    want = describe(tree(f"{work}/want", 1))
+    number, killed = 0, True
+    while killed:
+        number += 1
+        killed = steps(number, "promote", "g", f"{work}/want", "--stamp", "stamp")
+        found, current = generations(thaw)
+        if current == 0:
+            assert not found
+            continue
+        assert current == max(found), number
+        now = describe(found[current])
+        assert not difference({k: v for k, v in want.items() if k != b""},
+                              {k: v for k, v in now.items() if k not in (b"", b"stamp")}), number
+        assert not [each for each in os.listdir(f"{root}/g") if each.startswith(".")], number
+        thaw.ok("golden", "gc", "--keep-last", "0", "--yes")
+    assert number > 15
+    golden = describe(found[current])
+    clones, killed, seen = 0, True, set()
+    while killed:
+        clones += 1
+        killed = steps(clones, "clone", "g", target)
+        again = thaw.ok("golden", "clone", "g", target)
+        seen.add(again.get("reason"))
+        assert_same(golden, target)
+        records = [each for each in os.listdir(f"{root}/g/clones") if each.endswith(".json")]
+        assert len(records) == 1, clones
+        steps(clones, "unclone", target)
+        thaw.run("golden", "unclone", target)
+        assert not os.path.exists(target) and stages_in(btrfs) == [], clones
+    assert seen == {None, "unchanged"}
+    thaw.ok("golden", "ls")
+    assert os.listdir(f"{root}/g/clones") == []
+    removals, killed = 0, True
+    while killed:
+        removals += 1
+        thaw.run("golden", "promote", "g", f"{work}/want")
+        killed = steps(removals, "rm", "g", "--yes")
+        thaw.run("golden", "rm", "g", "--yes")
+        left = [each for each in os.listdir(f"{root}/g") if each.startswith(".") or each.isdigit()]
+        assert left == [], removals
+
+
+def test_fetch(thaw, work, steps, monkeypatch):
+    begin(thaw, work, [1])
+    thaw.ok("golden", "publish", "g")
+    golden = describe(f"{root_of(thaw)}/g/1/tree")
+    monkeypatch.setitem(thaw.env, "THAW_GOLDEN_ROOT", f"{work}/other")
+    number, killed, seen = 0, True, set()
+    while killed:
+        number += 1
+        shutil.rmtree(f"{work}/other", ignore_errors=True)
+        killed = steps(number, "warm", "g")
+        answer = thaw.ok("golden", "warm", "g")["goldens"][0]
+        seen.add(answer["fetched"])
+        # Killed between the move and the switch it is completed, and not fetched once more.
+        assert answer["generation"] == 1, number
+        assert_same(golden, f"{work}/other/g/1/tree")
+        left = os.listdir(f"{work}/other/g")
+        assert not [each for each in left if each.startswith(".") or each.endswith(".new")], (number, left)
+    assert number > 20
+    assert seen == {True, False}
+
+
+def test_publish(thaw, work, steps):
+    begin(thaw, work, [1])
+    number, killed = 0, True
+    while killed:
+        number += 1
+        shutil.rmtree(thaw.store, ignore_errors=True)
+        killed = steps(number, "publish", "g")
+        answer = thaw.ok("golden", "publish", "g")
+        with open(f"{root_of(thaw)}/g/1/golden.json", encoding="utf-8") as file:
+            assert json.load(file)["snapshot"] == answer["published"]["snapshot"], number
+        assert answer["published"]["generation"] <= 2, number
+        settled(thaw)
+    assert number > 10
+    thaw.clean()

@@ -8,6 +8,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/btrfs.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -128,6 +129,25 @@ int renameat(int a, const char* from, int b, const char* to) {
 int renameat2(int a, const char* from, int b, const char* to, unsigned flags) {
   step("renameat2");
   return rename_fails(to) ? -1 : REAL(renameat2)(a, from, b, to, flags);
+}
+
+// Of btrfs: subvolumes made, removed, and their flags changed.
+int ioctl(int fd, unsigned long request, ...) {
+  va_list more;
+  va_start(more, request);
+  void* argument = va_arg(more, void*);
+  va_end(more);
+  switch (request) {
+    case BTRFS_IOC_SNAP_CREATE_V2:
+    case BTRFS_IOC_SUBVOL_CREATE:
+    case BTRFS_IOC_SNAP_DESTROY:
+    case BTRFS_IOC_SUBVOL_SETFLAGS:
+      step("ioctl");
+      break;
+    default:
+      break;
+  }
+  return REAL(ioctl)(fd, request, argument);
 }
 
 #define PASS(name, parameters, arguments) \

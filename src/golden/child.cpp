@@ -1,0 +1,100 @@
+#include "golden/child.h"
+
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <thread>
+
+#include "base/fd.h"
+
+namespace thaw::golden {
+namespace {
+
+constexpr std::chrono::milliseconds kBetweenLooks{10};
+// From SIGTERM to SIGKILL.
+constexpr std::chrono::milliseconds kGrace{5'000};
+
+// In the child, between fork and exec: calls that are safe there alone. Answers an errno.
+int become(char* const* words, const char* folder, pid_t parent) {
+  if (::prctl(PR_SET_PDEATHSIG, SIGTERM) != 0) return errno;
+  // It may have gone before that.
+  if (::getppid() != parent) ::_exit(1);
+  for (int number = 1; number < NSIG; ++number) {
+    // Those that have no handler to be reset answer an error.
+    ::signal(number, SIG_DFL);
+  }
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  if (::dup2(STDERR_FILENO, STDOUT_FILENO) < 0) return errno;
+  if (::chdir(folder) != 0) return errno;
+  ::execvp(words[0], words);
+  return errno;
+}
+
+// Empty while it runs.
+std::optional<int> exit_code_of(pid_t child) {
+  int status = 0;
+  const pid_t ended = ::waitpid(child, &status, WNOHANG);
+  if (ended == 0 || (ended < 0 && errno == EINTR)) return std::nullopt;
+  if (ended < 0) return 1;
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+void end(pid_t child) {
+  ::kill(child, SIGTERM);
+  const auto patience = std::chrono::steady_clock::now() + kGrace;
+  while (std::chrono::steady_clock::now() < patience) {
+    if (exit_code_of(child)) return;
+    std::this_thread::sleep_for(kBetweenLooks);
+  }
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+}
+
+}  // namespace
+
+Result<int> run_child(const Context& context, const std::vector<std::string>& words,
+                      const std::string& folder) {
+  std::vector<char*> arguments;
+  for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
+  arguments.push_back(nullptr);
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return errno_error(errno, "make a pipe");
+  const UniqueFd fault(ends[0]);
+  UniqueFd fault_in_child(ends[1]);
+  const pid_t parent = ::getpid();
+  const pid_t child = ::fork();
+  if (child < 0) return errno_error(errno, "run " + words.front());
+  if (child == 0) {
+    const int error = become(arguments.data(), folder.c_str(), parent);
+    [[maybe_unused]] const ssize_t told = ::write(fault_in_child.get(), &error, sizeof error);
+    ::_exit(127);
+  }
+  fault_in_child.reset();
+  int error = 0;
+  ssize_t n = 0;
+  do {
+    n = ::read(fault.get(), &error, sizeof error);
+  } while (n < 0 && errno == EINTR);
+  if (n == static_cast<ssize_t>(sizeof error)) {
+    ::waitpid(child, nullptr, 0);
+    return errno_error(error, "run " + words.front());
+  }
+  while (true) {
+    if (const auto code = exit_code_of(child)) return *code;
+    auto alive = context.alive();
+    if (!alive) {
+      end(child);
+      return std::move(alive).error();
+    }
+    std::this_thread::sleep_for(kBetweenLooks);
+  }
+}
+
+}  // namespace thaw::golden
