@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/task_group.h"
 #include "format/limits.h"
+#include "object/listing.h"
 #include "snapshot/catalog.h"
 
 namespace thaw::gc {
@@ -26,19 +27,6 @@ constexpr size_t kExamples = 10;
 constexpr std::chrono::seconds kFarewell{5};
 // What a lease says of itself beyond this is not believed.
 constexpr std::chrono::seconds kLongestLease{24 * 3600};
-
-// Calls `take(listed)` for every name below the prefix, in order.
-template <class Take>
-Result<> list_all(const Context& context, ObjectStore& store, std::string_view prefix,
-                  const Take& take) {
-  ListOptions options;
-  while (true) {
-    THAW_ASSIGN(const ListPage page, store.list(context, prefix, options));
-    for (const Listed& listed : page.objects) take(listed);
-    if (!page.more || page.objects.empty()) return {};
-    options.after = page.objects.back().key.text();
-  }
-}
 
 // "packs/ab/ab…": the id, where the name is one that thaw gives.
 std::optional<RandomId> pack_id(std::string_view name) {

@@ -35,7 +35,8 @@ CloneRecord sample_clone() {
   record.generation = 3;
   record.method = Method::overlay;
   record.created_at = "2026-03-01T12:00:00Z";
-  record.tree = FolderId{.device = 1, .inode = UINT64_MAX, .born_ns = -5};
+  record.tree =
+      FolderId{.device = 1, .inode = UINT64_MAX, .born_ns = -5, .subvolume = "0123456789abcdef"};
   record.made_target = true;
   return record;
 }
@@ -86,6 +87,22 @@ TEST(GoldenRecords, SurviveDamage) {
     static_cast<void>(read_description(text).ok());
     static_cast<void>(read_clone(text).ok());
   }
+}
+
+// A machine that starts again numbers its devices anew, and its clones are still its clones.
+TEST(GoldenFolders, AreKnownByTheirBirth) {
+  const FolderId folder{.device = 1, .inode = 2, .born_ns = 3, .subvolume = "a"};
+  FolderId other = folder;
+  other.device = 9;
+  EXPECT_EQ(folder, other);
+  other.born_ns = 4;
+  EXPECT_NE(folder, other);
+  other = folder;
+  other.subvolume = "b";
+  EXPECT_NE(folder, other);
+  FolderId timeless{.device = 1, .inode = 2};
+  EXPECT_NE(timeless, (FolderId{.device = 9, .inode = 2}));
+  EXPECT_EQ(timeless, (FolderId{.device = 1, .inode = 2}));
 }
 
 TEST(GoldenPlaces, KnowNetworkFilesystems) {

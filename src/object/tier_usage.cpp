@@ -1,5 +1,7 @@
 #include "object/tier_usage.h"
 
+#include "object/listing.h"
+
 #include <algorithm>
 
 namespace thaw {
@@ -27,13 +29,8 @@ void TierUsage::set(uint64_t used_bytes) {
 
 Result<> TierUsage::count(const Context& context) {
   uint64_t used_bytes = 0;
-  ListOptions options;
-  while (true) {
-    THAW_ASSIGN(const ListPage page, fast_.list(context, "blocks/", options));
-    for (const Listed& each : page.objects) used_bytes += each.info.size_bytes;
-    if (!page.more || page.objects.empty()) break;
-    options.after = page.objects.back().key.text();
-  }
+  THAW_CHECK(list_all(context, fast_, "blocks/",
+                      [&](const Listed& each) { used_bytes += each.info.size_bytes; }));
   used_bytes_ = used_bytes;
   counted_ = true;
   return {};

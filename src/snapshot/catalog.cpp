@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/task_group.h"
 #include "format/limits.h"
+#include "object/listing.h"
 
 namespace thaw {
 namespace {
@@ -297,17 +298,11 @@ Result<bool> retire(const Context& context, ObjectStore& store, const Key& key,
 Result<std::vector<uint64_t>> generations_of(const Context& context, ObjectStore& store,
                                              const Key& key) {
   std::vector<uint64_t> numbers;
-  ListOptions options;
-  const std::string prefix = entry_prefix(key);
-  while (true) {
-    THAW_ASSIGN(const ListPage page, store.list(context, prefix, options));
-    for (const Listed& listed : page.objects) {
-      const auto entry = parse_entry_name(listed.key.text());
-      if (entry && entry->key == key) numbers.push_back(entry->generation);
-    }
-    if (!page.more || page.objects.empty()) return numbers;
-    options.after = page.objects.back().key.text();
-  }
+  THAW_CHECK(list_all(context, store, entry_prefix(key), [&](const Listed& listed) {
+    const auto entry = parse_entry_name(listed.key.text());
+    if (entry && entry->key == key) numbers.push_back(entry->generation);
+  }));
+  return numbers;
 }
 
 Result<std::vector<Key>> keys_below(const Context& context, ObjectStore& store,

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "format/limits.h"
+#include "object/listing.h"
 
 namespace thaw {
 namespace {
@@ -32,27 +33,23 @@ ObjectKey sweeping_object(const RandomId& record) {
 
 Result<std::vector<CondemnedRecord>> read_condemned(const Context& context, ObjectStore& store) {
   std::vector<CondemnedRecord> records;
-  ListOptions options;
-  while (true) {
-    THAW_ASSIGN(const ListPage page, store.list(context, kPrefix, options));
-    for (const Listed& listed : page.objects) {
-      const std::string_view name = std::string_view(listed.key.text()).substr(kPrefix.size());
-      const auto id = RandomId::parse(name);
-      if (!id) continue;  // not ours
-      auto record = read_once(context, store, *id, listed.key);
-      if (!record && record.error().code() == Code::corrupt) {
-        record = read_once(context, store, *id, listed.key);
-      }
-      if (record && !*record) continue;
-      if (!record && record.error().code() != Code::corrupt) return std::move(record).error();
-      if (!record) log::warn("a condemned record is damaged: {}", record.error().text());
-      records.push_back(record
-                            ? **std::move(record)
-                            : CondemnedRecord{*id, listed.key, listed.info.modified, std::nullopt});
+  THAW_CHECK(list_all(context, store, kPrefix, [&](const Listed& listed) -> Result<> {
+    const std::string_view name = std::string_view(listed.key.text()).substr(kPrefix.size());
+    const auto id = RandomId::parse(name);
+    if (!id) return {};  // not ours
+    auto record = read_once(context, store, *id, listed.key);
+    if (!record && record.error().code() == Code::corrupt) {
+      record = read_once(context, store, *id, listed.key);
     }
-    if (!page.more || page.objects.empty()) return records;
-    options.after = page.objects.back().key.text();
-  }
+    if (record && !*record) return {};
+    if (!record && record.error().code() != Code::corrupt) return std::move(record).error();
+    if (!record) log::warn("a condemned record is damaged: {}", record.error().text());
+    records.push_back(record
+                          ? **std::move(record)
+                          : CondemnedRecord{*id, listed.key, listed.info.modified, std::nullopt});
+    return {};
+  }));
+  return records;
 }
 
 }  // namespace thaw
