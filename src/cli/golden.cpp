@@ -49,6 +49,9 @@ Goldens lie in $XDG_DATA_HOME/thaw/golden, or THAW_GOLDEN_ROOT. docs/golden.md h
 
 constexpr size_t kManyWords = 4096;
 
+// The parser takes -1 for the highest number there is.
+const CLI::Range kCount(int64_t{0}, int64_t{1'000'000'000'000});
+
 struct Word {
   size_t least;  // arguments
   size_t most;
@@ -132,6 +135,7 @@ class Golden final : public Command {
 void Golden::declare_promote(CLI::App& app) {
   app.add_option("--if-generation", options_.if_generation,
                  "promote: only if N is current (0: if there is none)")
+      ->check(kCount)
       ->type_name("N");
   app.add_option("--quiesce", quiesce_, "promote: only if nothing changes for so long")
       ->type_name("TIME");
@@ -188,6 +192,7 @@ CLI::App& Golden::declare(CLI::App& parent) {
                  "promote, clone: refuse below this share of free space; gc: make so much free")
       ->type_name("SHARE%");
   app.add_option("--keep-last", options_.keep_last, "gc: keep so many generations (default: 3)")
+      ->check(kCount)
       ->type_name("N");
   app.add_option("--unused", unused_, "gc: what nobody cloned for so long goes")->type_name("TIME");
   app.add_flag("--dry-run", dry_run_, "rm, gc: only say what would go (the default)");
@@ -282,15 +287,21 @@ Result<> Golden::check_names() const {
 Outcome Golden::run(Session& session) {
   const auto writers =
       single_writer_ ? golden::Writers::this_machine_alone : golden::Writers::several_machines;
-  const auto root = golden::open_root(session.locations.golden, writers);
+  auto root = golden::open_root(session.locations.golden, writers);
   if (!root) return failure(root.error());
+  root->builds_around = session.environment(golden::kBuildsVariable).value_or("");
   return words().at(options_.word).run(session, *root, options_);
 }
 
 }  // namespace
 
 Outcome golden_failure(const Error& error) {
-  if (error.code() != Code::not_found) return failure(error);
+  // What else is not found (a folder that was renamed meanwhile) is no miss.
+  const std::string& message = error.message();
+  const bool is_miss = message.starts_with("no golden ") ||
+                       message.find(" is no clone") != std::string::npos ||
+                       message.find(" has no generation older ") != std::string::npos;
+  if (error.code() != Code::not_found || !is_miss) return failure(error);
   return miss(error.text(), "`thaw golden ls` lists the goldens");
 }
 

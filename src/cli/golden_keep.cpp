@@ -64,25 +64,45 @@ const char* name_of(golden::Why why) {
 
 }  // namespace
 
+namespace {
+
+// Adds a golden to the list. One without a generation is none.
+Result<> list_one(const Session& session, const golden::Root& root, const golden::Name& name,
+                  Outcome& outcome, std::vector<std::vector<std::string>>& rows) {
+  THAW_ASSIGN(const golden::Place place, place_of(session, root, name));
+  THAW_ASSIGN(const auto states, golden::generations_of(place));
+  if (states.empty()) return {};
+  uint64_t current = 0;
+  for (const golden::GenerationState& each : states) {
+    if (!each.is_current) continue;
+    current = each.number;
+    rows.push_back(row_of(name, each, system_clock().now().ns));
+  }
+  outcome.fields["goldens"].push_back(
+      {{"name", name.text()}, {"generation", current}, {"generations", states.size()}});
+  return {};
+}
+
+// One golden's damage keeps no other from its turn, and is the command's answer in the end.
+void note_damage(const golden::Name& name, const Error& error, Outcome& outcome) {
+  Fields fields = std::move(outcome.fields);
+  std::string listing = std::move(outcome.listing);
+  outcome = golden_failure(error);
+  outcome.message = name.text() + ": " + outcome.message;
+  outcome.fields = std::move(fields);
+  outcome.listing = std::move(listing);
+}
+
+}  // namespace
+
 Outcome golden_ls(const Session& session, const golden::Root& root, const GoldenOptions&) {
   Outcome outcome;
   outcome.fields["root"] = root.path;
   outcome.fields["goldens"] = Fields::array();
   std::vector<std::vector<std::string>> rows;
   for (const golden::Name& name : golden::names_in(root)) {
-    const auto place = place_of(session, root, name);
-    if (!place) return failure(place.error());
-    const auto states = golden::generations_of(*place);
-    if (!states) return failure(states.error());
-    if (states->empty()) continue;
-    uint64_t current = 0;
-    for (const golden::GenerationState& each : *states) {
-      if (!each.is_current) continue;
-      current = each.number;
-      rows.push_back(row_of(name, each, system_clock().now().ns));
-    }
-    outcome.fields["goldens"].push_back(
-        {{"name", name.text()}, {"generation", current}, {"generations", states->size()}});
+    const auto listed = list_one(session, root, name, outcome, rows);
+    if (!listed) note_damage(name, listed.error(), outcome);
   }
   outcome.listing = table(kColumns, rows);
   return outcome;
@@ -216,9 +236,10 @@ Outcome golden_gc(const Session& session, const golden::Root& root, const Golden
   }
   for (const golden::Name& name : names) {
     const auto done = collect_one(session, root, name, options, outcome);
-    if (!done) return golden_failure(done.error());
+    if (!done) note_damage(name, done.error(), outcome);
   }
-  if (!options.yes) outcome.hint = "nothing was removed; --yes does it";
+  if (outcome.status == Status::done && !options.yes)
+    outcome.hint = "nothing was removed; --yes does it";
   return outcome;
 }
 

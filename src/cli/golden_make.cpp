@@ -44,11 +44,17 @@ Outcome promoted(const golden::PromoteReport& report, const std::string& path) {
   if (!report.why_copied.empty()) fields["why_copied"] = report.why_copied;
   fields["scrubbed"] = report.scrubbed;
   fields["attributes_skipped"] = report.attributes_skipped;
+  fields["linked_outside"] = report.linked_outside;
   add_description(fields, it);
   outcome.summary = fmt::format("promoted {}@{}\n  tree      {}\n", it.name, it.generation,
                                 totals_text(it.totals));
   if (report.scrubbed > 0)
     outcome.summary += fmt::format("  scrubbed  {}\n", counted(report.scrubbed, "name"));
+  if (report.linked_outside > 0) {
+    outcome.summary +=
+        fmt::format("  linked    {} with names outside: who writes there, writes here\n",
+                    counted(report.linked_outside, "file"));
+  }
   if (report.transfer == golden::Transfer::copied) {
     outcome.summary +=
         fmt::format("  copied    {}: {} stays\n", printable(report.why_copied), printable(path));
@@ -168,6 +174,7 @@ Outcome golden_clone(const Session& session, const golden::Root& root,
       .target = options.args[1],
       .wanted = options.overlay ? golden::Wanted::overlay : golden::Wanted::best_copy,
       .min_free = options.min_free.value_or(0),
+      .protected_paths = protected_paths(session),
       .threads = session.config.threads};
   auto fail = [&](const Error& error) {
     Outcome outcome = golden_failure(error);
@@ -175,13 +182,17 @@ Outcome golden_clone(const Session& session, const golden::Root& root,
     return outcome;
   };
   bool fetched = false;
-  if (!ref->generation && may_ask_store(session)) {
-    const auto had = fetch_golden(session, root, ref->name, options);
-    if (!had) return fail(had.error());
-    fetched = had->fetched;
-  }
-  const auto report =
-      golden::clone(session.context, root, request, system_clock(), &session.progress);
+  auto fetch_and_clone = [&]() -> Result<golden::CloneReport> {
+    if (!ref->generation && may_ask_store(session)) {
+      THAW_ASSIGN(const auto had, fetch_golden(session, root, ref->name, options));
+      fetched = fetched || had.fetched;
+    }
+    return golden::clone(session.context, root, request, system_clock(), &session.progress);
+  };
+  auto report = fetch_and_clone();
+  // Removed between the two: then it is a golden that this machine lacks.
+  const bool went = !report && report.error().code() == Code::not_found && !ref->generation;
+  if (went && golden::Place(root, ref->name).exists()) report = fetch_and_clone();
   if (!report) return fail(report.error());
   const golden::Description& it = report->description;
   Outcome outcome;

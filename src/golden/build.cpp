@@ -1,23 +1,15 @@
 #include "golden/build.h"
 
+#include <fcntl.h>
+
+#include "base/fd.h"
 #include "base/log.h"
 #include "golden/child.h"
-#include "golden/processes.h"
+#include "golden/making.h"
 #include "golden/recover.h"
 
 namespace thaw::golden {
 namespace {
-
-// Empty where another process builds, and is not to be waited for.
-Result<Lock> lock_making(const Context& context, const Place& place, Wait wait) {
-  const std::string path = place.making_path();
-  THAW_CHECK(make_lock_file(path));
-  THAW_ASSIGN(std::optional<Lock> lock, try_lock_file(path, Share::exclusive));
-  if (lock) return *std::move(lock);
-  if (wait == Wait::for_others) return lock_file(context, path, Share::exclusive, kEndlessPatience);
-  return Error(Code::busy,
-               place.name().text() + " is being built by " + text_of(holders_of(path, 5)));
-}
 
 // Whether it is promoted.
 Result<bool> build_in(const Context& context, const Root& root, const Place& place,
@@ -26,8 +18,15 @@ Result<bool> build_in(const Context& context, const Root& root, const Place& pla
   if (progress != nullptr) progress->begin("building", 0, 0);
   THAW_CHECK(folder.make_tree());
   THAW_ASSIGN(report.exit_code,
-              run_child(context, request.command, place.path_of(folder.entry()) + "/tree"));
+              run_child(context, request.command, place.path_of(folder.entry()) + "/tree",
+                        builds_variable(place)));
   if (report.exit_code != 0) return false;
+  // It may have made the folder anew, and it may have put a link there.
+  auto tree = open_at(folder.fd(), "tree", O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  if (!tree) {
+    return Error(Code::corrupt,
+                 request.command.front() + " left no folder in its place: " + tree.error().text());
+  }
   THAW_ASSIGN(report.promoted,
               promote_made(context, root, request.promote, folder, clock, progress));
   return !report.promoted.refusal.has_value();

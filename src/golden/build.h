@@ -7,13 +7,12 @@
 
 #include "base/clock.h"
 #include "base/context.h"
+#include "golden/making.h"
 #include "golden/place.h"
 #include "golden/promote.h"
 #include "snapshot/progress.h"
 
 namespace thaw::golden {
-
-enum class Wait { for_others, not_at_all };
 
 struct BuildRequest {
   PromoteRequest promote;  // its path does not count

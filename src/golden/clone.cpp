@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "base/log.h"
@@ -63,11 +64,17 @@ Result<> Cloning::look_at_clones(const Context& context, const TargetPlace& targ
     if (each.record.target != report_.target) continue;
     const CloneState state = state_of(place_, each);
     const bool is_asked_for = each.record.generation == generation;
+    if (state == CloneState::gone) continue;
+    const std::string ref = Ref{place_.name(), each.record.generation}.text();
     if (state == CloneState::whole && is_asked_for) report_.unchanged = true;
+    if (state == CloneState::whole && !is_asked_for) {
+      return Error(Code::exists, fmt::format("{0} is a clone of {1}: `thaw golden unclone {0}` "
+                                             "removes it",
+                                             report_.target, ref));
+    }
     if (state != CloneState::unmounted) continue;
     if (is_asked_for && request_.wanted == Wanted::overlay)
       return mount_again(context, target, each);
-    const std::string ref = Ref{place_.name(), each.record.generation}.text();
     return Error(Code::exists,
                  fmt::format("{0} is an overlay clone of {1} that is not mounted: `thaw golden "
                              "clone {1} {0} --overlay` mounts it, `unclone` removes it",
@@ -149,7 +156,8 @@ Result<> Cloning::copy(const Context& context, const TargetPlace& target, Claime
   THAW_ASSIGN(const UniqueFd to, open_at(stage.fd(), "tree", O_RDONLY | O_DIRECTORY));
   THAW_ASSIGN(const CopyReport copied,
               copy_tree(context, from.get(), to.get(), tree,
-                        {.threads = request_.threads, .progress = progress_}));
+                        {.threads = request_.threads, .progress = progress_})
+                  .within("copy to " + target.path));
   THAW_CHECK(check_whole(copied));
   report_.reflinked = copied.reflinked;
   report_.copied = copied.copied;
@@ -191,7 +199,7 @@ Result<> Cloning::overlay(const Context& context, const TargetPlace& target, Cla
   claim.record().tree = folder_id_of(target.path, is_there);
   auto written = claim.write();
   if (written) return {};
-  const auto unmounted = unmount_overlay(target.path);
+  const auto unmounted = unmount_overlay(claim.id(), target.path);
   if (unmounted && made) ::rmdir(target.path.c_str());
   return written;
 }
@@ -227,7 +235,10 @@ Result<> Cloning::make(const Context& context, uint64_t generation, const Target
   record.target = target.path;
   record.generation = generation;
   record.created_at = clock_.now().iso8601();
-  if (request_.wanted == Wanted::overlay) {
+  if (request_.wanted == Wanted::overlay && report_.description.overlay_marks) {
+    report_.fallback = "the tree has marks of an overlayfs in it, which a mount would not show";
+    log::warn("no overlay: {}", report_.fallback);
+  } else if (request_.wanted == Wanted::overlay) {
     record.method = Method::overlay;
     record.made_target = !target.exists;
     THAW_ASSIGN(ClaimedClone claim, ClaimedClone::make(place_, record));
@@ -240,7 +251,8 @@ Result<> Cloning::make(const Context& context, uint64_t generation, const Target
     log::warn("no overlay: {}", report_.fallback);
     record.method = Method::copy;
     record.made_target = false;
-  } else if (is_on_btrfs(target.parent) && subvolume_at(place_.tree_of(generation))) {
+  }
+  if (is_on_btrfs(target.parent) && subvolume_at(place_.tree_of(generation))) {
     record.method = Method::snapshot;
     THAW_ASSIGN(ClaimedClone claim, ClaimedClone::make(place_, record));
     auto done = snapshot(target, claim, generation);
@@ -265,6 +277,7 @@ Result<CloneReport> Cloning::run(const Context& context) {
   report_.target = target.path;
   auto done = [&]() -> Result<> {
     THAW_CHECK(check_apart(root_, target.path, "the target"));
+    THAW_CHECK(check_unprotected(target.path, request_.protected_paths, "a place for a clone"));
     THAW_CHECK(look_at_clones(context, target, source.number));
     if (report_.unchanged || report_.remounted) return {};
     THAW_CHECK(check_target(target));
@@ -319,7 +332,8 @@ Result<> end_clone(const Context& context, const Place& place, const Clone& clon
     THAW_CHECK(remove_copy(context, clone.record.target));
     return claimed.remove();
   }
-  if (overlay_is_mounted(clone.id)) THAW_CHECK(unmount_overlay(clone.record.target));
+  THAW_CHECK(unmount_overlay(clone.id, clone.record.target));
+  THAW_CHECK(check_overlay_is_free(place, clone.record.generation, clone.id));
   THAW_CHECK(remove_overlay(context, place, clone.id));
   if (clone.record.made_target) ::rmdir(clone.record.target.c_str());
   return claimed.remove();
@@ -332,26 +346,46 @@ Result<CloneReport> clone(const Context& context, const Root& root, const CloneR
   return Cloning(root, request, clock, progress).run(context);
 }
 
+namespace {
+
+// What a record may call it: a clone's folder may be gone, or something else by now.
+Result<std::vector<std::string>> names_of_target(const std::string& target) {
+  std::vector<std::string> names;
+  if (auto real = real_path(target)) names.push_back(*std::move(real));
+  std::string path = target;
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  const size_t slash = path.rfind('/');
+  const std::string parent = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+  if (auto real = real_path(parent)) {
+    std::string name = (*real == "/" ? "" : *real) + "/" + path.substr(slash + 1);
+    if (names.empty() || names.front() != name) names.push_back(std::move(name));
+  }
+  if (names.empty()) return Error(Code::not_found, target + " is no clone");
+  return names;
+}
+
+}  // namespace
+
 Result<UncloneReport> unclone(const Context& context, const Root& root, const std::string& target) {
-  auto path = real_path(target);
-  if (!path && path.error().code() == Code::not_found)
-    return Error(Code::not_found, target + " is no clone");
-  if (!path) return std::move(path).error();
+  THAW_ASSIGN(const auto names, names_of_target(target));
   for (const Name& name : names_in(root)) {
     const Place place(root, name);
-    THAW_CHECK(recover(context, place));
+    // The damage of one golden keeps no other's clone.
+    const auto recovered = recover(context, place);
+    if (!recovered) log::warn("{}: {}", name.text(), recovered.error().text());
     THAW_ASSIGN(const auto clones, clones_of(place));
     for (const Clone& each : clones) {
-      if (each.record.target != *path || state_of(place, each) == CloneState::gone) continue;
-      THAW_CHECK(check_nothing_mounted_in(*path));
+      const bool is_it = std::find(names.begin(), names.end(), each.record.target) != names.end();
+      if (!is_it || state_of(place, each) == CloneState::gone) continue;
+      THAW_CHECK(check_nothing_mounted_in(each.record.target));
       THAW_CHECK(end_clone(context, place, each));
       return UncloneReport{.name = name,
                            .generation = each.record.generation,
-                           .target = *path,
+                           .target = each.record.target,
                            .method = each.record.method};
     }
   }
-  return Error(Code::not_found, *path + " is no clone of this golden root");
+  return Error(Code::not_found, names.front() + " is no clone of this golden root");
 }
 
 }  // namespace thaw::golden

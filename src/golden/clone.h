@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/context.h"
@@ -22,6 +23,7 @@ struct CloneRequest {
   std::string target;
   Wanted wanted = Wanted::best_copy;
   double min_free = 0;  // share of the target's filesystem
+  std::vector<ProtectedPath> protected_paths{};
   unsigned threads = 1;
 };
 

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "base/log.h"
@@ -55,11 +56,31 @@ Result<std::vector<Clone>> clones_of(const Place& place) {
   for (const std::string& file : files) {
     const auto id = id_of(file, kRecord);
     if (!id) continue;
-    THAW_ASSIGN(std::optional<Clone> clone, read_one(place.clones(), *id));
-    if (clone) clones.push_back(*std::move(clone));
+    auto clone = read_one(place.clones(), *id);
+    if (!clone && clone.error().code() != Code::corrupt) return std::move(clone).error();
+    if (!clone) log::warn("a record that can be removed: {}", clone.error().text());
+    if (clone && *clone) clones.push_back(**std::move(clone));
   }
   return clones;
 }
+
+namespace {
+
+Result<> check_overlays_are_known(const Place& place, const std::vector<Clone>& clones) {
+  THAW_ASSIGN(const auto overlays, list_folder(place.overlays()));
+  for (const std::string& id : overlays) {
+    const bool is_known = std::any_of(clones.begin(), clones.end(),
+                                      [&](const Clone& clone) { return clone.id == id; });
+    const auto record = is_known ? Result<std::optional<Clone>>(std::optional<Clone>())
+                                 : read_one(place.clones(), id);
+    if (record) continue;
+    return Error(record.error())
+        .within("an overlay clone needs a generation, and does not say which");
+  }
+  return {};
+}
+
+}  // namespace
 
 CloneState state_of(const Place& place, const Clone& clone) {
   if (clone.record.method == Method::overlay) {
@@ -82,6 +103,7 @@ CloneState state_of(const Place& place, const Clone& clone) {
 
 Result<std::vector<Clone>> live_on(const Place& place, uint64_t generation) {
   THAW_ASSIGN(std::vector<Clone> clones, clones_of(place));
+  THAW_CHECK(check_overlays_are_known(place, clones));
   std::erase_if(clones, [&](const Clone& clone) {
     return clone.record.method != Method::overlay || clone.record.generation != generation ||
            state_of(place, clone) == CloneState::gone;
@@ -182,15 +204,15 @@ Result<> remove_leftovers(const Context& context, const Place& place) {
     const bool gone = !lock && lock.error().code() == Code::not_found;
     if (!gone && (!lock || !*lock)) continue;
     // Killed after its clone came into place, and before its stage was removed.
-    THAW_ASSIGN(const std::optional<Clone> clone, read_one(place.clones(), id ? *id : *torn));
-    if (clone) remove_stages(context, clone->record.target);
+    const auto clone = read_one(place.clones(), id ? *id : *torn);
+    if (clone && *clone) remove_stages(context, (*clone)->record.target);
     THAW_CHECK(remove_file(place.clones() + "/" + file));
   }
   THAW_ASSIGN(const auto overlays, list_folder(place.overlays()));
   for (const std::string& id : overlays) {
     if (!RandomId::parse(id)) continue;
-    THAW_ASSIGN(const std::optional<Clone> clone, read_one(place.clones(), id));
-    if (!clone && !overlay_is_mounted(id)) THAW_CHECK(remove_overlay(context, place, id));
+    const auto clone = read_one(place.clones(), id);
+    if (clone && !*clone && !overlay_is_mounted(id)) THAW_CHECK(remove_overlay(context, place, id));
   }
   return {};
 }

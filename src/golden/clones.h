@@ -23,10 +23,12 @@ enum class CloneState {
   gone,       // neither: it was interrupted, or its target was removed
 };
 
+// Records that are malformed are warned about and left out.
 Result<std::vector<Clone>> clones_of(const Place& place);
 CloneState state_of(const Place& place, const Clone& clone);
 
-// An overlay clone needs its generation whether it is mounted or not.
+// An overlay clone needs its generation whether it is mounted or not. `corrupt` where a record is
+// malformed and has an overlay: nobody knows what that needs.
 Result<std::vector<Clone>> live_on(const Place& place, uint64_t generation);
 
 // The record of a clone that is being made or unmade, and the lock that says so. The destructor

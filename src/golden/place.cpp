@@ -96,8 +96,26 @@ Result<> check_apart(const Root& root, const std::string& path, const char* what
   return {};
 }
 
+Result<> check_unprotected(const std::string& path, const std::vector<ProtectedPath>& paths,
+                           const char* verb) {
+  for (const ProtectedPath& each : paths) {
+    const bool in_it = each.nor_inside && is_at_or_below(path, each.path);
+    if (!in_it && !is_at_or_below(each.path, path)) continue;
+    return Error(Code::invalid,
+                 fmt::format("{} {} {} ({}): it is not {}", path, in_it ? "lies in" : "is or holds",
+                             each.what, each.path, verb));
+  }
+  return {};
+}
+
 Place::Place(const Root& root, Name name)
-    : name_(std::move(name)), path_(root.path + "/" + name_.text()) {}
+    : name_(std::move(name)),
+      path_(root.path + "/" + name_.text()),
+      builds_around_(root.builds_around) {}
+
+bool Place::is_built_around_us() const {
+  return (":" + builds_around_).find(":" + name_.text() + ":") != std::string::npos;
+}
 
 bool Place::exists() const {
   struct stat status {};

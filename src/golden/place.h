@@ -10,6 +10,7 @@
 #include "golden/lock.h"
 #include "golden/name.h"
 #include "golden/record.h"
+#include "snapshot/restore.h"
 
 namespace thaw::golden {
 
@@ -18,8 +19,11 @@ enum class Writers { several_machines, this_machine_alone };
 
 // A golden root: made, resolved, and fit for locks. A plain value.
 struct Root {
-  std::string path;  // absolute, without links
+  std::string path;             // absolute, without links
+  std::string builds_around{};  // "a:b:": what is being built by commands that run this process
 };
+// Where a build tells the command that it runs what is being built.
+inline constexpr const char* kBuildsVariable = "THAW_GOLDEN_BUILDS";
 Result<Root> open_root(const std::string& path, Writers writers);
 // By the f_type of statfs(2).
 bool is_network_filesystem(uint64_t type);
@@ -28,6 +32,11 @@ std::vector<Name> names_in(const Root& root);
 // Refuses a folder that lies in the root, is it, or has it in it. `path` is absolute, without
 // links.
 Result<> check_apart(const Root& root, const std::string& path, const char* what);
+
+// Refuses what is one of these, holds one, or lies in one into which nothing goes. `verb`:
+// "promoted".
+Result<> check_unprotected(const std::string& path, const std::vector<ProtectedPath>& paths,
+                           const char* verb);
 
 // The temporary folders of a golden.
 inline constexpr const char* kNewPrefix = ".new-";
@@ -49,6 +58,8 @@ class Place {
   std::string tree_of(uint64_t generation) const { return path_of(generation) + "/tree"; }
   std::string clones() const { return path_of("clones"); }
   std::string overlays() const { return path_of("overlays"); }
+  const std::string& builds_around_us() const { return builds_around_; }
+  bool is_built_around_us() const;
 
   bool exists() const;
   // The folder, its lock and the folders in it.
@@ -67,6 +78,7 @@ class Place {
  private:
   Name name_;
   std::string path_;
+  std::string builds_around_;
 };
 
 // A file that is whole or not there, durable when this returns: written beside, synced, renamed.

@@ -64,7 +64,8 @@ class Promotion {
   Result<> look(const Context& context);
   Result<> be_quiet(const Context& context);
   Result<> check_generation(const Pointer& pointer) const;
-  Result<> judge(const Pointer& pointer);
+  enum class Look { first, locked };
+  Result<> judge(const Pointer& pointer, Look look);
   Result<> look_at_success_file();
   Result<> clean(const Context& context, const std::string& tree);
   Result<> choose_transfer();
@@ -88,7 +89,9 @@ class Promotion {
   std::optional<TreeTotals> success_file_in_it_;  // what of the measure will be removed
   std::string success_path_;                      // below the directory, where it lies there
   bool stamp_is_new_ = false;
-  bool stays_ = false;  // the work folder holds what must not be removed
+  bool success_file_is_taken_ = false;
+  bool cannot_move_ = false;  // rename(2) said so
+  bool stays_ = false;        // the work folder holds what must not be removed
   PromoteReport report_;
 };
 
@@ -99,18 +102,12 @@ Result<> Promotion::check_words() {
     return {};
   }
   THAW_ASSIGN(path_, real_path(request_.path));
-  for (const ProtectedPath& each : request_.protected_paths) {
-    const bool in_it = each.nor_inside && is_at_or_below(path_, each.path);
-    if (!in_it && !is_at_or_below(each.path, path_)) continue;
-    return Error(Code::invalid,
-                 fmt::format("{} {} {} ({}): it is not promoted", path_,
-                             in_it ? "lies in" : "is or holds", each.what, each.path));
-  }
+  THAW_CHECK(check_unprotected(path_, request_.protected_paths, "promoted"));
   return check_apart(root_, path_, "the directory");
 }
 
 Result<> Promotion::check_directory() {
-  THAW_ASSIGN(const UniqueFd folder, open_path(path_, O_RDONLY | O_DIRECTORY));
+  THAW_ASSIGN(const UniqueFd folder, open_path(path_, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
   const auto mounts = mounts_below(path_);
   if (!mounts.empty())
     return Error(Code::busy, "something is mounted on " + path_ + "/" + mounts.front());
@@ -165,7 +162,7 @@ Result<> Promotion::check_generation(const Pointer& pointer) const {
 }
 
 // By what will be in the generation, which the success file is not.
-Result<> Promotion::judge(const Pointer& pointer) {
+Result<> Promotion::judge(const Pointer& pointer, Look look) {
   TreeTotals totals = measure_.totals;
   if (success_file_in_it_) {
     totals.files -= std::min(totals.files, success_file_in_it_->files);
@@ -173,8 +170,12 @@ Result<> Promotion::judge(const Pointer& pointer) {
   }
   std::optional<TreeTotals> newest;
   if (pointer.current != 0) {
-    THAW_ASSIGN(const Description current, place_.description(pointer.current));
-    newest = current.totals;
+    auto current = place_.description(pointer.current);
+    // Before the lock is held it may be removed at any moment: it is asked once more then.
+    const bool may_go =
+        look == Look::first && !current && current.error().code() == Code::not_found;
+    if (!current && !may_go) return std::move(current).error();
+    if (current) newest = current->totals;
   }
   const auto verdict = request_.policy.judge(totals, newest, 0);
   if (verdict == Refused::empty) {
@@ -189,6 +190,8 @@ Result<> Promotion::judge(const Pointer& pointer) {
   }
   if (stamp_is_new_) ++totals.files;
   report_.description.totals = totals;
+  report_.description.overlay_marks = measure_.overlay_marks;
+  report_.linked_outside = report_.transfer == Transfer::moved ? measure_.linked_outside : 0;
   return {};
 }
 
@@ -213,6 +216,8 @@ Result<> Promotion::look_at_success_file() {
   const size_t slash = file.rfind('/');
   const std::string folder = slash == std::string::npos ? "." : file.substr(0, slash + 1);
   THAW_ASSIGN(const std::string real, real_path(folder));
+  if (is_at_or_below(real, root_.path) && !is_at_or_below(real, path_))
+    return Error(Code::invalid, "the success file " + file + " lies in the golden root");
   if (!is_at_or_below(real, path_)) return {};
   success_path_ =
       real.substr(path_.size()) + "/" + file.substr(slash == std::string::npos ? 0 : slash + 1);
@@ -223,8 +228,11 @@ Result<> Promotion::look_at_success_file() {
 }
 
 Result<> Promotion::take_success_file() {
-  if (!request_.success_file) return {};
-  if (::unlink(request_.success_file->c_str()) == 0) return {};
+  if (!request_.success_file || success_file_is_taken_) return {};
+  // What --scrub removed needs no second removal.
+  success_file_is_taken_ =
+      ::unlink(request_.success_file->c_str()) == 0 || (errno == ENOENT && report_.scrubbed > 0);
+  if (success_file_is_taken_) return {};
   report_.refusal = {"unfinished",
                      errno_error(errno, "remove the success file " + *request_.success_file).text(),
                      "one that stays would promote an unfinished build the next time"};
@@ -256,7 +264,7 @@ Result<> Promotion::choose_transfer() {
   if (is_mount) {
     report_.why_copied = path_ + " is a mount point";
   } else if (!same_mount(path_, place_.path())) {
-    report_.why_copied = path_ + " is on another filesystem than the golden root";
+    report_.why_copied = path_ + " is on another filesystem or mount than the golden root";
   } else if (is_on_btrfs(place_.path()) && !subvolume_at(path_)) {
     report_.why_copied = "goldens on btrfs are subvolumes, and " + path_ + " is a plain folder";
   } else {
@@ -270,7 +278,7 @@ Result<> Promotion::copy(const Context& context, const WorkFolder& folder) {
   if (progress_ != nullptr)
     progress_->begin("copying", measure_.totals.bytes, measure_.totals.files);
   THAW_CHECK(folder.make_tree());
-  THAW_ASSIGN(const UniqueFd from, open_path(path_, O_RDONLY | O_DIRECTORY));
+  THAW_ASSIGN(const UniqueFd from, open_path(path_, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
   THAW_ASSIGN(const UniqueFd to, open_at(folder.fd(), "tree", O_RDONLY | O_DIRECTORY));
   THAW_ASSIGN(const CopyReport copied,
               copy_tree(context, from.get(), to.get(), path_,
@@ -295,7 +303,7 @@ Result<> Promotion::switch_to(const Context& context, const WorkFolder& folder) 
   THAW_CHECK(complete_interrupted(place_));
   THAW_ASSIGN(const Pointer pointer, place_.pointer());
   THAW_CHECK(check_generation(pointer));
-  THAW_CHECK(judge(pointer));
+  THAW_CHECK(judge(pointer, Look::locked));
   if (refused()) return {};
   THAW_CHECK(take_success_file());
   if (refused()) return {};
@@ -320,6 +328,7 @@ Result<> Promotion::bring(const WorkFolder& folder) {
   THAW_CHECK(replace_file(work + "/golden.json", write_description(report_.description)));
   if (report_.transfer == Transfer::moved &&
       ::rename(path_.c_str(), (work + "/tree").c_str()) != 0) {
+    cannot_move_ = errno == EXDEV;
     return errno_error(errno, "move " + path_);
   }
   return bring_in(place_, folder.entry(), report_.description);
@@ -351,7 +360,13 @@ Result<> Promotion::work_in(const Context& context, const WorkFolder& folder) {
   if (copies) THAW_CHECK(copy(context, folder));
   THAW_CHECK(clean(context, tree));
   THAW_CHECK(sync(folder));
-  return switch_to(context, folder);
+  auto switched = switch_to(context, folder);
+  if (!cannot_move_) return switched;
+  // A folder from a lower layer of an overlayfs, as a rule: nothing tells before it is tried.
+  cannot_move_ = false;
+  report_.transfer = Transfer::copied;
+  report_.why_copied = path_ + " cannot be moved where it lies";
+  return work_in(context, folder);
 }
 
 Result<PromoteReport> Promotion::run(const Context& context) {
@@ -366,7 +381,7 @@ Result<PromoteReport> Promotion::run(const Context& context) {
   THAW_CHECK(look(context));
   THAW_CHECK(look_at_success_file());
   if (refused()) return report_;
-  THAW_CHECK(judge(pointer));
+  THAW_CHECK(judge(pointer, Look::first));
   if (refused()) return report_;
   THAW_CHECK(be_quiet(context));
   THAW_CHECK(choose_transfer());

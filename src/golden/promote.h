@@ -57,6 +57,7 @@ struct PromoteReport {
   std::string why_copied{};
   uint64_t scrubbed = 0;  // names
   uint64_t attributes_skipped = 0;
+  uint64_t linked_outside = 0;  // moved files that have names elsewhere, too
 };
 
 // docs/golden.md, "The switch", has the steps, and what is left when it is killed. After an error

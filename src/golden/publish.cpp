@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "golden/copy_tree.h"
 #include "golden/held.h"
+#include "golden/making.h"
 #include "golden/promote.h"
 #include "golden/recover.h"
 #include "golden/subvolume.h"
@@ -20,11 +21,6 @@ namespace {
 constexpr const char* kNameLabel = "golden.name";
 constexpr const char* kGenerationLabel = "golden.generation";
 constexpr const char* kSourceLabel = "golden.source";
-
-Result<Lock> lock_making(const Context& context, const Place& place) {
-  THAW_CHECK(make_lock_file(place.making_path()));
-  return lock_file(context, place.making_path(), Share::exclusive, kEndlessPatience);
-}
 
 Policy judged_already() {
   Policy policy;
@@ -138,7 +134,7 @@ Result<FetchReport> Fetching::run(const Context& context) {
   THAW_CHECK(place_.make());
   THAW_CHECK(recover(context, place_));
   if (progress_ != nullptr) progress_->begin("waiting", 0, 0);
-  THAW_ASSIGN(const Lock lock, lock_making(context, place_));
+  THAW_ASSIGN(const Lock lock, lock_making(context, place_, Wait::for_others));
   THAW_ASSIGN(const bool is_here_by_now, is_here(any ? nullptr : &*newest));
   if (is_here_by_now) return report_;
 
@@ -159,7 +155,7 @@ Result<Published> publish(const Context& context, const Place& place, uint64_t i
                           ObjectStore& store, SaveRequest request, Progress* progress) {
   if (!place.exists()) return Error(Code::not_found, "no golden " + place.name().text());
   THAW_CHECK(recover(context, place));
-  THAW_ASSIGN(const Lock lock, lock_making(context, place));
+  THAW_ASSIGN(const Lock lock, lock_making(context, place, Wait::for_others));
   THAW_ASSIGN(const HeldGeneration held, hold_generation(context, place, Ref{place.name()}));
   if (if_current != 0 && held.number != if_current) {
     return Error(Code::exists, fmt::format("{} is current by now: {} is not published",

@@ -106,7 +106,8 @@ std::string write_description(const Description& it) {
                {"bytes", it.totals.bytes},
                {"host", it.host},
                {"labels", Json::object()},
-               {"stamp", nullptr}};
+               {"stamp", nullptr},
+               {"overlay_marks", it.overlay_marks}};
   if (it.snapshot) json["snapshot"] = *it.snapshot;
   if (it.stamp) json["stamp"] = *it.stamp;
   for (const auto& [key, value] : it.labels) json["labels"][key] = value;
@@ -124,6 +125,7 @@ Result<Description> read_description(std::string_view text) {
   reader.text("host", it.host);
   reader.optional_text("snapshot", it.snapshot);
   reader.optional_text("stamp", it.stamp);
+  reader.boolean("overlay_marks", it.overlay_marks);
   reader.number("files", it.totals.files);
   reader.number("dirs", it.totals.dirs);
   reader.number("others", it.totals.others);

@@ -29,6 +29,7 @@ struct Description {
   std::string host;
   std::optional<std::string> snapshot{};  // its id in the store
   std::optional<std::string> stamp{};     // a path below the tree
+  bool overlay_marks = false;             // Measure::overlay_marks
   std::map<std::string, std::string> labels{};
   TreeTotals totals{};
 };

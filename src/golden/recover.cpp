@@ -24,7 +24,7 @@ bool is_work_folder(const std::string& entry, std::string_view prefix) {
 
 Result<> remove_below(const Context& context, const Place& place, const std::string& entry) {
   THAW_ASSIGN(const UniqueFd folder, open_path(place.path(), O_RDONLY | O_DIRECTORY));
-  return remove_with_subvolume(context, folder.get(), entry);
+  return remove_with_subvolumes(context, folder.get(), entry);
 }
 
 // Whether it was ready to be switched to: it is described, and has its tree.
@@ -43,7 +43,8 @@ Result<std::optional<Description>> ready(const Place& place, const std::string& 
 // The same text as golden.json, in the tree. A link that lies there is not written through.
 Result<> write_stamp(const std::string& folder, const Description& description) {
   if (!description.stamp) return {};
-  THAW_ASSIGN(const UniqueFd tree, open_path(folder + "/tree", O_RDONLY | O_DIRECTORY));
+  THAW_ASSIGN(const UniqueFd tree,
+              open_path(folder + "/tree", O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
   THAW_ASSIGN(const ParentAndName at, open_parent_beneath(tree.get(), *description.stamp));
   if (::unlinkat(at.folder.get(), at.name.c_str(), 0) != 0 && errno != ENOENT)
     return errno_error(errno, "replace the stamp " + *description.stamp);

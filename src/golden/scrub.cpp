@@ -47,7 +47,7 @@ bool is_folder(int at, const Entry& entry) {
 Result<uint64_t> scrub(const Context& context, const std::string& path, const Globs& globs,
                        unsigned threads) {
   if (globs.empty()) return uint64_t{0};
-  THAW_ASSIGN(const UniqueFd root, open_path(path, O_RDONLY | O_DIRECTORY));
+  THAW_ASSIGN(const UniqueFd root, open_path(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
   std::atomic<uint64_t> removed{0};
   auto visit = [&](const Context& inner, unsigned, const std::string& folder,
                    std::vector<std::string>& folders) -> Result<> {

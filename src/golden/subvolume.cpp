@@ -14,6 +14,7 @@
 
 #include "base/fd.h"
 #include "golden/place.h"
+#include "snapshot/mounts.h"
 #include "snapshot/stage.h"
 
 namespace thaw::golden {
@@ -124,14 +125,39 @@ Result<> remove_subvolume(const Context& context, int at, const std::string& nam
   return errno_error(errno, "remove the subvolume " + name);
 }
 
-Result<> remove_with_subvolume(const Context& context, int at, const std::string& name) {
+namespace {
+
+// Only what can be on btrfs is looked at, and nothing beyond a mount.
+Result<> remove_subvolumes_in(const Context& context, int folder, int depth) {
+  constexpr int kDeepest = 2048;  // each level holds a descriptor
+  if (depth > kDeepest) return Error(Code::exhausted, "a tree too deep to remove");
+  THAW_CHECK(context.alive());
+  struct stat above {};
+  if (::fstat(folder, &above) != 0) return errno_error(errno, "look at a folder");
+  THAW_ASSIGN(const auto entries, list_folder(fmt::format("/proc/self/fd/{}", folder)));
+  for (const std::string& entry : entries) {
+    const auto inside = open_folder(folder, entry);
+    if (!inside || !is_on_btrfs(inside->get())) continue;
+    THAW_ASSIGN(const bool is_mount, is_mount_root(inside->get(), "", above.st_dev));
+    if (is_mount) continue;
+    const bool found = is_subvolume(inside->get());
+    if (found) THAW_CHECK(set_read_only(inside->get(), entry, false));
+    THAW_CHECK(remove_subvolumes_in(context, inside->get(), depth + 1));
+    if (found) THAW_CHECK(remove_subvolume(context, folder, entry));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<> remove_with_subvolumes(const Context& context, int at, const std::string& name) {
   const auto folder = open_folder(at, name);
-  if (folder && is_subvolume(folder->get())) return remove_subvolume(context, at, name);
-  if (folder) {
+  if (folder && is_on_btrfs(folder->get())) {
+    // As a rule it is "tree" alone, and goes in one step.
     const auto tree = open_folder(folder->get(), "tree");
-    if (tree && is_subvolume(tree->get())) {
-      THAW_CHECK(remove_subvolume(context, folder->get(), "tree"));
-    }
+    const bool gone =
+        tree && is_subvolume(tree->get()) && remove_subvolume(context, folder->get(), "tree").ok();
+    if (!gone) THAW_CHECK(remove_subvolumes_in(context, folder->get(), 0));
   }
   return remove_tree(context, at, name);
 }

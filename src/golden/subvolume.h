@@ -32,11 +32,12 @@ Result<> snapshot_subvolume(const std::string& source, int at, const std::string
 Result<> set_read_only(const std::string& subvolume, bool read_only);
 
 // Removes the subvolume `name` in the open folder `at`; in one step where the filesystem lets this
-// user do so, else file by file. What is not there is no error.
+// user do so, else file by file. What is not there is no error. `busy` where there are subvolumes
+// in it.
 Result<> remove_subvolume(const Context& context, int at, const std::string& name);
 
-// Removes what is called `name`: a subvolume, or a tree that may have subvolumes called "tree" in
-// its top folder, as generations have.
-Result<> remove_with_subvolume(const Context& context, int at, const std::string& name);
+// Removes what is called `name`, with all subvolumes in it: a folder of thaw's own. Nothing that is
+// mounted is entered.
+Result<> remove_with_subvolumes(const Context& context, int at, const std::string& name);
 
 }  // namespace thaw::golden

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -12,7 +13,7 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
-#include <unordered_set>
+#include <unordered_map>
 
 #include "base/beneath.h"
 #include "base/task_group.h"
@@ -73,6 +74,7 @@ class Walk {
 struct alignas(64) Sums {
   TreeTotals totals;
   uint64_t fingerprint = 0;
+  bool overlay_marks = false;
 };
 
 class Measurer {
@@ -85,6 +87,10 @@ class Measurer {
     auto fd = open_beneath(root_, path, O_RDONLY | O_DIRECTORY);
     if (!fd && fd.error().code() == Code::not_found && !path.empty()) return {};
     if (!fd) return std::move(fd).error().within("look at " + name_ + "/" + path);
+    char marks[1];
+    // ENODATA and all else: it is not marked, or that cannot be told.
+    if (::fgetxattr(fd->get(), "trusted.overlay.opaque", marks, sizeof marks) > 0)
+      sums.overlay_marks = true;
     const std::unique_ptr<DIR, int (*)(DIR*)> folder(::fdopendir(fd->get()), &::closedir);
     if (!folder) return errno_error(errno, "list " + name_ + "/" + path);
     static_cast<void>(fd->release());
@@ -113,8 +119,12 @@ class Measurer {
   Measure result() const {
     Measure all;
     all.foreign = foreign_;
+    for (const auto& [inode, missing] : linked_) {
+      if (missing > 0) ++all.linked_outside;
+    }
     for (const Sums& each : sums_) {
       all.fingerprint += each.fingerprint;
+      all.overlay_marks = all.overlay_marks || each.overlay_marks;
       all.totals.files += each.totals.files;
       all.totals.dirs += each.totals.dirs;
       all.totals.others += each.totals.others;
@@ -133,7 +143,9 @@ class Measurer {
   bool is_first(const struct stat& status) {
     if (status.st_nlink == 1) return true;
     const std::lock_guard lock(mutex_);
-    return linked_.insert(status.st_ino).second;
+    const auto [at, is_new] = linked_.try_emplace(status.st_ino, status.st_nlink);
+    --at->second;
+    return is_new;
   }
 
   void add(Sums& sums, const std::string& path, const struct stat& status) {
@@ -145,6 +157,8 @@ class Measurer {
       if (is_first(status)) totals.bytes += static_cast<uint64_t>(status.st_size);
     } else {
       ++totals.others;
+      const bool is_whiteout = S_ISCHR(status.st_mode) && status.st_rdev == 0;
+      sums.overlay_marks = sums.overlay_marks || is_whiteout;
     }
     const uint64_t fields[] = {XXH3_64bits(path.data(), path.size()),
                                status.st_ino,
@@ -161,8 +175,8 @@ class Measurer {
   const std::string& name_;
   std::vector<Sums> sums_;
   dev_t device_ = 0;
-  std::mutex mutex_;  // of all below
-  std::unordered_set<ino_t> linked_;
+  std::mutex mutex_;                           // of all below
+  std::unordered_map<ino_t, nlink_t> linked_;  // how many names of it were not met yet
   std::string foreign_;
 };
 
@@ -177,7 +191,7 @@ Result<> walk_folders(const Context& context, unsigned threads, const Visit& vis
 }
 
 Result<Measure> measure(const Context& context, const std::string& path, unsigned threads) {
-  THAW_ASSIGN(const UniqueFd root, open_path(path, O_RDONLY | O_DIRECTORY));
+  THAW_ASSIGN(const UniqueFd root, open_path(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
   Measurer measurer(root.get(), path, std::max(threads, 1U));
   THAW_CHECK(walk_folders(context, threads,
                           [&measurer](const Context&, unsigned worker, const std::string& folder,

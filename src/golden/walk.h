@@ -25,6 +25,10 @@ struct Measure {
   uint64_t fingerprint = 0;
   // A folder that is on another filesystem, or a subvolume of its own; empty: there is none.
   std::string foreign{};
+  // Names that an overlayfs would not show as they are: whiteouts, and folders marked opaque.
+  bool overlay_marks = false;
+  // Files with further names outside: who writes to those, writes here.
+  uint64_t linked_outside = 0;
 };
 // Does not follow links. What vanishes meanwhile is not counted.
 Result<Measure> measure(const Context& context, const std::string& path, unsigned threads);

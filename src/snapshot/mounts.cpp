@@ -31,14 +31,31 @@ std::string unescaped(std::string_view text) {
   return plain;
 }
 
-// "36 35 98:0 /root /mount/point rw,noatime …": the fifth field.
-std::string mount_point_of(std::string_view line) {
-  for (int field = 0; field < 4; ++field) {
+// The fields before the n-th are taken off; empty when there are fewer.
+std::string_view from_field(std::string_view line, int number) {
+  for (int field = 0; field < number; ++field) {
     const size_t space = line.find(' ');
     if (space == std::string_view::npos) return {};
     line.remove_prefix(space + 1);
   }
-  return unescaped(line.substr(0, line.find(' ')));
+  return line;
+}
+
+std::string field(std::string_view line, int number) {
+  const std::string_view rest = from_field(line, number);
+  return unescaped(rest.substr(0, rest.find(' ')));
+}
+
+// "36 35 98:0 /root /mount/point rw,noatime … - overlay source rw,…"; no field before the dash is
+// one alone.
+MountEntry entry_of(std::string_view line) {
+  MountEntry entry;
+  entry.point = field(line, 4);
+  const size_t dash = line.find(" - ");
+  if (dash == std::string_view::npos) return entry;
+  entry.type = field(line.substr(dash + 3), 0);
+  entry.source = field(line.substr(dash + 3), 1);
+  return entry;
 }
 
 // Kernels since 5.8.
@@ -72,20 +89,29 @@ Result<bool> is_mount_root(int at, const std::string& name, dev_t device_above) 
          gnu_dev_makedev(found.stx_dev_major, found.stx_dev_minor) != device_above;
 }
 
-std::vector<std::string> mounts_below(const std::string& path) {
+Result<std::vector<MountEntry>> mount_table() {
   constexpr size_t kMostBytes = 256 * 1024 * 1024;
-  const auto table = read_file("/proc/self/mountinfo", kMostBytes);
+  THAW_ASSIGN(const ByteVector bytes, read_file("/proc/self/mountinfo", kMostBytes));
+  std::vector<MountEntry> entries;
+  std::string_view text = as_text(bytes.view());
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    entries.push_back(entry_of(text.substr(0, end)));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return entries;
+}
+
+std::vector<std::string> mounts_below(const std::string& path) {
+  const auto table = mount_table();
   if (!table) {
     log::info("mounts below {} are not looked for: {}", path, table.error().text());
     return {};
   }
   const std::string prefix = path == "/" ? path : path + "/";
   std::vector<std::string> found;
-  std::string_view text = as_text(table->view());
-  while (!text.empty()) {
-    const size_t end = std::min(text.find('\n'), text.size());
-    const std::string point = mount_point_of(text.substr(0, end));
-    text.remove_prefix(std::min(end + 1, text.size()));
+  for (const MountEntry& entry : *table) {
+    const std::string& point = entry.point;
     if (point.size() > prefix.size() && point.starts_with(prefix) && !is_hidden(point)) {
       found.push_back(point.substr(prefix.size()));
     }

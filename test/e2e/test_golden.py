@@ -567,3 +567,146 @@ def test_snapshots_of_a_plain_user(thaw, work, btrfs):
     assert not os.path.exists(f"{home}/clone")
     thaw.ok("golden", "rm", "g", "--yes", **user)
     assert not [each for each in os.listdir(f"{home}/golden/g") if each.startswith(".") or each.isdigit()]
+
+
+def test_what_else_is_mounted_stays(thaw, work, as_root):
+    """An overlay is unmounted where it is the clone's, and nothing else is."""
+    promote(thaw, small_tree(f"{work}/tree", files=3))
+    target = f"{work}/clone"
+    overlay(thaw, target)
+    try:
+        with mounts.tmpfs(target) as over:
+            write(f"{over}/treasure", b"")
+            assert thaw.fails(4, "golden", "unclone", target)["reason"] == "busy"
+            assert os.path.exists(f"{over}/treasure")
+        os.mkdir(f"{work}/volume")
+        with mounts.bind(target, f"{work}/volume"):
+            answer = thaw.fails(4, "golden", "unclone", target)
+            assert answer["reason"] == "busy" and f"{work}/volume" in answer["message"]
+            write(f"{work}/volume/mine", b"")
+        # In another mount namespace nobody sees it, and it is there.
+        script = "echo; read line"
+        with subprocess.Popen(["unshare", "-m", "sh", "-c", script], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE) as namespace:
+            namespace.stdout.readline()
+            subprocess.run(["umount", target], check=True)
+            assert thaw.fails(4, "golden", "clone", "g", target, "--overlay")["reason"] == "busy"
+            assert thaw.fails(4, "golden", "unclone", target)["reason"] == "busy"
+            namespace.communicate(b"\n")
+    finally:
+        thaw.run("golden", "unclone", target)
+    assert mounts_below(work) == [] and not os.path.exists(target)
+    settled(thaw)
+
+
+def mounts_below(work):
+    with open("/proc/self/mountinfo", encoding="utf-8") as table:
+        return [line for line in table if f" {work}/" in line]
+
+
+def test_an_overlay_keeps_hard_links(thaw, work, as_root):
+    tree = small_tree(f"{work}/tree", files=3)
+    write(f"{tree}/one", b"first\n")
+    os.link(f"{tree}/one", f"{tree}/two")
+    promote(thaw, tree)
+    overlay(thaw, f"{work}/clone")
+    try:
+        with open(f"{work}/clone/one", "ab") as file:
+            file.write(b"second\n")
+        assert open(f"{work}/clone/two", "rb").read() == b"first\nsecond\n"
+    finally:
+        thaw.ok("golden", "unclone", f"{work}/clone")
+
+
+def test_an_overlay_of_what_overlays_made(thaw, work, as_root):
+    tree = small_tree(f"{work}/tree", files=3)
+    os.mknod(f"{tree}/whiteout", 0o600 | 0o020000, os.makedev(0, 0))
+    promote(thaw, tree)
+    answer = thaw.ok("golden", "clone", "g", f"{work}/clone", "--overlay")
+    assert answer["method"] == "copy" and "marks of an overlayfs" in answer["fallback"]
+    assert os.path.lexists(f"{work}/clone/whiteout")
+
+
+def test_an_overlay_whose_target_is_gone(thaw, work, as_root):
+    promote(thaw, small_tree(f"{work}/tree", files=3))
+    target = f"{work}/clone"
+    for instead in (lambda: None, lambda: os.symlink(work, target)):
+        overlay(thaw, target)
+        subprocess.run(["umount", target], check=True)
+        os.rmdir(target)
+        instead()
+        thaw.ok("golden", "unclone", target)
+        if os.path.islink(target):
+            os.unlink(target)
+    thaw.ok("golden", "rm", "g", "--yes")
+    settled(thaw)
+
+
+def test_the_damage_of_one_golden_is_not_anothers(thaw, work):
+    promote(thaw, small_tree(f"{work}/tree", files=3))
+    thaw.ok("golden", "promote", "torn", small_tree(f"{work}/tree", files=3))
+    thaw.ok("golden", "clone", "g", f"{work}/clone")
+    write(f"{root_of(thaw)}/torn/current.json", b"")
+    write(f"{root_of(thaw)}/g/clones/{'0' * 32}.json", b"{}")
+    answer = thaw.fails(1, "golden", "ls")
+    assert [each["name"] for each in answer["goldens"]] == ["g"] and "torn" in answer["message"]
+    assert thaw.ok("golden", "clone", "g", f"{work}/clone")["reason"] == "unchanged"
+    thaw.ok("golden", "unclone", f"{work}/clone")
+    promote(thaw, small_tree(f"{work}/tree", files=4))
+    thaw.ok("golden", "rm", "g@1", "--yes")
+    # What that record needs nobody knows, where it has an overlay.
+    os.makedirs(f"{root_of(thaw)}/g/overlays/{'0' * 32}/upper")
+    assert thaw.fails(1, "golden", "rm", "g", "--yes")["reason"] == "corrupt"
+
+
+def test_a_lower_layer_is_copied(thaw, work, as_root):
+    """A folder from a lower layer of an overlayfs cannot be renamed: the normal case in a container."""
+    small_tree(f"{work}/low/tree", files=3)
+    with mounts.overlay(f"{work}/over", f"{work}/low", f"{work}/up", f"{work}/workdir") as over:
+        before = describe(f"{over}/tree")
+        env = {"THAW_GOLDEN_ROOT": f"{over}/golden"}
+        answer = thaw.ok("golden", "promote", "g", f"{over}/tree", "--success-file", success(f"{over}/ok"), env=env)
+        assert answer["transfer"] == "copied" and "cannot be moved" in answer["why_copied"]
+        assert_same(before, f"{over}/golden/g/1/tree")
+        assert not [each for each in os.listdir(f"{over}/golden/g") if each.startswith(".")]
+
+
+def success(path):
+    write(path, b"")
+    return path
+
+
+def test_names_outside_are_counted(thaw, work):
+    tree = small_tree(f"{work}/tree", files=3)
+    write(f"{tree}/file", b"")
+    os.link(f"{tree}/file", f"{tree}/inside")
+    assert promote(thaw, tree)["linked_outside"] == 0
+    tree = small_tree(f"{work}/tree", files=3)
+    write(f"{tree}/file", b"")
+    os.link(f"{tree}/file", f"{work}/outside")
+    assert promote(thaw, tree, "--allow-shrink")["linked_outside"] == 1
+
+
+def test_places_that_are_not_taken(thaw, work):
+    promote(thaw, small_tree(f"{work}/tree", files=3))
+    thaw.fails(2, "golden", "clone", "g", thaw.home)
+    thaw.fails(2, "golden", "clone", "g", thaw.cwd)
+    thaw.fails(2, "golden", "promote", "g", small_tree(f"{work}/tree"), "--if-generation", "-1")
+    thaw.fails(2, "golden", "gc", "--keep-last", "-1")
+    place = f"{root_of(thaw)}/g/1/golden.json"
+    thaw.fails(2, "golden", "promote", "g", f"{work}/tree", "--success-file", place)
+    assert os.path.exists(place)
+    # Exit code 3 says that a golden is missing, and nothing else.
+    write(f"{work}/plain", b"")
+    assert thaw.run("golden", "clone", "g", f"{work}/plain/clone").code in (1, 2)
+    thaw.ok("golden", "clone", "g", f"{work}/clone")
+    promote(thaw, f"{work}/tree")
+    answer = thaw.fails(4, "golden", "clone", "g", f"{work}/clone")
+    assert "is a clone of g@1" in answer["message"]
+
+
+def test_a_build_with_subvolumes_leaves_nothing(thaw, btrfs):
+    env = {"THAW_GOLDEN_ROOT": f"{btrfs}/golden"}
+    script = "btrfs -q subvolume create nested; btrfs -q subvolume create nested/deeper; echo x > nested/deeper/f"
+    assert thaw.fails(4, "golden", "build", "g", "--", "sh", "-c", script, env=env)["reason"] == "busy"
+    assert not [each for each in os.listdir(f"{btrfs}/golden/g") if each.startswith(".")]

@@ -2,10 +2,12 @@
 
 import json
 import os
+import select
 import subprocess
 
 import pytest
 
+from driver import binary
 from goldens import root_of, settled
 from trees import assert_same, describe, rsync_differences, small_tree, write
 
@@ -232,7 +234,6 @@ def gone(pid):
     except ProcessLookupError:
         return
     try:
-        import select
         assert select.select([fd], [], [], 60)[0], "it goes on"
     finally:
         os.close(fd)
@@ -246,4 +247,52 @@ def test_a_build_that_is_stopped(thaw, building, signal):
     gone(first.command)
     answer = thaw.ok("golden", "build", "g", "--no-wait", *shell("echo third > file"))
     assert answer["built"] is True and answer["generation"] == 1
+    settled(thaw)
+
+
+@pytest.mark.parametrize("words", ["build g -- true", "warm g", "clone g clone", "publish g"])
+def test_a_build_that_asks_for_itself(thaw, work, other, words):
+    """It would wait for itself."""
+    thaw.ok("golden", "promote", "g", small_tree(f"{work}/tree"), "--publish", "golden/g")
+    env = other
+    if words == "publish g":
+        env = {}
+    script = f"'{binary()}' --json golden {words} > '{work}/said'; echo $? > code"
+    thaw.ok("golden", "build", "g", "--allow-shrink", *shell(script), env=env)
+    with open(f"{work}/said", encoding="utf-8") as file:
+        said = json.load(file)
+    assert said["reason"] == "busy" and "wait for itself" in said["message"]
+    # Another golden can be built from inside.
+    script = f"'{binary()}' golden build other -- sh -c 'echo x > f' && echo y > f"
+    thaw.ok("golden", "build", "g", "--allow-shrink", *shell(script))
+
+
+def test_what_a_build_leaves_running_is_ended(thaw, work):
+    """Nobody writes into a generation any more."""
+    thaw.ok("golden", "build", "g", *shell(f"echo a > f; (echo $$; exec sleep 1000) > '{work}/pid' & "
+                                           "setsid sh -c 'sleep 1000; echo b > f' & exit 0"))
+    left = subprocess.run(["pgrep", "-f", "^sleep 1000$"], stdout=subprocess.PIPE, check=False).stdout.split()
+    inside = [pid for pid in left if work in os.readlink(f"/proc/{int(pid)}/cwd")]
+    assert inside == []
+
+
+def test_a_time_limit_ends_a_build_that_ignores_it(thaw, work):
+    process = thaw.start("golden", "build", "g", "--timeout", "300ms", "--",
+                         "sh", "-c", "trap '' TERM; echo 1 > f; sleep 1000; sleep 1000")
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 1 and json.loads(out)["reason"] == "timeout"
+    left = subprocess.run(["pgrep", "-f", "^sleep 1000$"], stdout=subprocess.PIPE, check=False).stdout.split()
+    assert [pid for pid in left if work in os.readlink(f"/proc/{int(pid)}/cwd")] == []
+    settled(thaw)
+
+
+def test_a_build_that_puts_a_link_in_its_place(thaw, work):
+    small_tree(f"{work}/precious", files=3)
+    before = describe(f"{work}/precious")
+    script = f"P=$PWD; cd /; rmdir $P; ln -s '{work}/precious' $P"
+    answer = thaw.fails(1, "golden", "build", "g", "--scrub", "*", "--stamp", "stamp", *shell(script))
+    assert answer["reason"] == "corrupt"
+    assert_same(before, f"{work}/precious")
+    # A folder that was made anew is as good as the first.
+    assert thaw.ok("golden", "build", "g", *shell("P=$PWD; cd /; rmdir $P; mkdir $P; echo x > $P/f"))["files"] == 1
     settled(thaw)
