@@ -14,6 +14,10 @@ pkg_check_modules(libcurl REQUIRED IMPORTED_TARGET libcurl)
 find_package(pugixml REQUIRED)
 pkg_check_modules(sqlite3 REQUIRED IMPORTED_TARGET sqlite3)
 pkg_check_modules(hiredis REQUIRED IMPORTED_TARGET hiredis)
+pkg_check_modules(libarchive REQUIRED IMPORTED_TARGET libarchive)
+pkg_check_modules(libdeflate REQUIRED IMPORTED_TARGET libdeflate)
+pkg_check_modules(zlib REQUIRED IMPORTED_TARGET zlib)
+pkg_check_modules(liblzma REQUIRED IMPORTED_TARGET liblzma)
 
 # What each folder links besides the folders above it. To add a library: find it above, name it
 # here at the lowest folder that uses it, and add its package to the build group in ./dev.
@@ -34,6 +38,8 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
 endif()
 set(THAW_LINKS_object PkgConfig::libcurl pugixml::pugixml)
 set(THAW_LINKS_index PkgConfig::sqlite3 PkgConfig::hiredis OpenSSL::SSL)
+set(THAW_LINKS_archive PkgConfig::libarchive PkgConfig::libdeflate PkgConfig::zlib
+  PkgConfig::liblzma)
 set(THAW_LINKS_app PkgConfig::tomlplusplus)
 
 set(layers_file "${PROJECT_SOURCE_DIR}/cmake/layers.txt")

@@ -114,6 +114,14 @@ class BucketThaw:
         return f"s3://{self._server.bucket}/{self._prefix}?endpoint={self._endpoint}"
 
     @property
+    def bench(self):
+        return self._bench
+
+    @property
+    def binary(self):
+        return self._binary
+
+    @property
     def command(self):
         return [self._binary, "--store", self.url, "--json"]
 
@@ -145,6 +153,10 @@ class BucketTar:
         packed = [["tar", "-cz", "-C", path, "."]] if self._gzip else [
             ["tar", "-c", "-C", path, "."], ["zstd", "-3", "-T0", "-q"]]
         return self._run(*packed, [*self._aws, "-", self._object])
+
+    def read_object(self, name):
+        """From now on restores read this object of the bucket."""
+        self._object = f"s3://{self._server.bucket}/{name}"
 
     def restore(self, path, endpoint=None):
         aws = list(self._aws)

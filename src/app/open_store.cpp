@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <system_error>
 
+#include "app/open_bucket.h"
 #include "base/log.h"
 #include "format/checksum.h"
 #include "index/redis_index.h"
@@ -25,37 +26,6 @@ std::string resolved(const std::string& path) {
   std::string text = canonical.string();
   while (text.size() > 1 && text.back() == '/') text.pop_back();
   return text;
-}
-
-// The variables of the AWS SDKs, unless the URL says more.
-std::string region_of(const S3Url& url, const Environment& environment) {
-  if (url.region_named) return url.options.region;
-  for (const char* variable : {"AWS_REGION", "AWS_DEFAULT_REGION"}) {
-    if (const auto value = environment(variable)) return *value;
-  }
-  return url.options.region;
-}
-
-// The bucket itself, without decorators.
-std::unique_ptr<ObjectStore> open_bucket(S3Url url, const Config& config,
-                                         const Environment& environment, BucketParts& parts) {
-  url.options.region = region_of(url, environment);
-  url.options.hedge_start = config.hedge_ms;
-  s3::HttpOptions http = config.http;
-  if (!url.ca_file.empty()) http.ca_file = url.ca_file;
-  parts.http = s3::make_http_client(std::move(http));
-  if (!url.anonymous) {
-    s3::CredentialOptions options;
-    options.profile = url.profile;
-    options.region = url.options.region;
-    if (!config.credentials.access_key_id.empty()) options.fixed = config.credentials;
-    parts.credentials =
-        s3::credential_chain(std::move(options), environment, *parts.http, system_clock());
-  }
-  auto bucket =
-      s3::make_s3_store(url.options, *parts.http, parts.credentials.get(), system_clock());
-  parts.url = std::move(url);
-  return bucket;
 }
 
 // Where something lies: a directory's path, or a bucket's host and prefix, with a slash at the end.
@@ -92,7 +62,7 @@ Result<Fast> open_fast(const TierConfig& tier, const Config& config, const Envir
     return Error(Code::invalid, "a tier of kind \"bucket\" has a url of s3:// or gs://");
   }
   Fast fast;
-  fast.store = open_bucket(std::move(*bucket), config, environment, parts);
+  fast.store = open_bucket_store(std::move(*bucket), config, environment, parts);
   fast.place = place_of_bucket(parts.url->options);
   return fast;
 }
@@ -204,7 +174,7 @@ Result<OpenedStore> open_store(const Config& config, const Locations& locations,
   std::unique_ptr<ObjectStore> backend;
   std::string place;
   if (auto* bucket = std::get_if<S3Url>(&url)) {
-    backend = open_bucket(std::move(*bucket), config, environment, opened.bucket);
+    backend = open_bucket_store(std::move(*bucket), config, environment, opened.bucket);
     place = place_of_bucket(opened.bucket.url->options);
   } else {
     const std::string path = std::get<DirectoryUrl>(url).path;

@@ -8,6 +8,7 @@
 
 #include "app/config.h"
 #include "app/locations.h"
+#include "app/open_bucket.h"
 #include "app/store_url.h"
 #include "base/context.h"
 #include "base/environment.h"
@@ -18,13 +19,6 @@
 #include "object/tier_meter.h"
 
 namespace thaw {
-
-// What a store in a bucket stands on. Empty for a directory.
-struct BucketParts {
-  std::unique_ptr<s3::HttpClient> http;
-  std::unique_ptr<s3::Credentialing> credentials;  // null: requests are not signed
-  std::optional<S3Url> url;
-};
 
 // A tier in front of the store.
 struct OpenedTier {

@@ -38,8 +38,9 @@ struct Session {
 enum class Output { outcome, bytes };
 
 // Whether tiers may answer what a command reads, or the store alone: who looks for damage in the
-// store must not be shown what a tier has kept of it.
-enum class Reach { through_tiers, past_tiers };
+// store must not be shown what a tier has kept of it. Elsewhere: it names the place itself, and
+// the store that is configured, or is not, is nothing to it.
+enum class Reach { through_tiers, past_tiers, elsewhere };
 
 // Used once, by one thread: declared, parsed into, checked, run.
 class Command {
@@ -72,5 +73,6 @@ std::unique_ptr<Command> make_invalidate();
 std::unique_ptr<Command> make_tier();
 std::unique_ptr<Command> make_doctor();
 std::unique_ptr<Command> make_golden();
+std::unique_ptr<Command> make_archive();
 
 }  // namespace thaw::cli

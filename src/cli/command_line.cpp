@@ -174,9 +174,9 @@ CommandLine::CommandLine() : app_(kDescription, "thaw") {
   app_.require_subcommand(1);
   app_.fallthrough();
   declare_global_options();
-  for (const auto& make :
-       {make_save, make_restore, make_ls, make_inspect, make_diff, make_rm, make_verify, make_read,
-        make_extract, make_invalidate, make_gc, make_tier, make_golden, make_doctor}) {
+  for (const auto& make : {make_save, make_restore, make_ls, make_inspect, make_diff, make_rm,
+                           make_verify, make_read, make_extract, make_invalidate, make_gc,
+                           make_tier, make_golden, make_archive, make_doctor}) {
     declare(make());
   }
   declare_completion();

@@ -36,6 +36,18 @@ void add_entry(Fields& fields, const Entry& entry) {
   fields["tool"] = entry.tool;
 }
 
+const char* name_of_placement(Placement placement) {
+  switch (placement) {
+    case Placement::swapped:
+      return "swapped";
+    case Placement::child_by_child:
+      return "child_by_child";
+    case Placement::in_place:
+      return "in_place";
+  }
+  return "";
+}
+
 std::string time_text(int64_t time_ns) { return Timestamp{time_ns}.iso8601(); }
 
 Result<std::vector<Key>> parse_keys(const std::vector<std::string>& texts) {

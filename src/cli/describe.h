@@ -9,6 +9,7 @@
 #include "format/key.h"
 #include "format/record.h"
 #include "format/tree.h"
+#include "snapshot/restore.h"
 
 namespace thaw::cli {
 
@@ -18,6 +19,8 @@ void add_totals(Fields& fields, const TreeTotals& totals);
 void add_ids(Fields& fields, const TreeIds& ids);
 // All of an entry but its key and generation.
 void add_entry(Fields& fields, const Entry& entry);
+// "swapped"
+const char* name_of_placement(Placement placement);
 // UTC, whole seconds.
 std::string time_text(int64_t time_ns);
 

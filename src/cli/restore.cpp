@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "cli/archive.h"
 #include "cli/choice.h"
 #include "cli/command.h"
 #include "cli/describe.h"
@@ -16,6 +17,7 @@ constexpr const char* kFooter = R"(Examples:
   thaw restore site/shop/node_modules ./node_modules
   thaw restore ci/deps/$BRANCH ~/.cache/deps --fallback ci/deps/main
   thaw restore site/shop@12 ./shop --mode sync
+  thaw restore ci/deps ./deps --archive s3://ci/deps.tgz    while no snapshot is there yet
 
 Modes:
   replace  PATH becomes the snapshot in one step: it is the old tree or the new one, never a mix
@@ -24,18 +26,6 @@ Modes:
 
 The root and home directories, the working directory and thaw's own places are never replaced as a whole.
 Exit code 3 says that no key matched.)";
-
-const char* name_of_placement(Placement placement) {
-  switch (placement) {
-    case Placement::swapped:
-      return "swapped";
-    case Placement::child_by_child:
-      return "child_by_child";
-    case Placement::in_place:
-      return "in_place";
-  }
-  return "";
-}
 
 class Restore final : public Command {
  public:
@@ -48,11 +38,13 @@ class Restore final : public Command {
 
  private:
   RestoreRequest request_for(const Session& session) const;
+  Outcome from_archive(Session& session) const;
   Outcome done(const RestoreReport& report) const;
 
   std::string ref_;
   std::string path_;
   std::vector<std::string> fallback_;
+  std::string archive_;
   std::string mode_ = "replace";
   bool no_xattrs_ = false;
   bool no_owner_ = false;
@@ -71,6 +63,7 @@ CLI::App& Restore::declare(CLI::App& parent) {
   app.add_option("--fallback", fallback_, "Try this key when there is no such snapshot (repeated)")
       ->allow_extra_args(false)
       ->type_name("KEY");
+  app.add_option("--archive", archive_, "Take this archive when no key matches")->type_name("URL");
   add_choice(app, "--mode", mode_, {"replace", "merge", "sync"},
              "What becomes of what is at PATH (default: replace)");
   app.add_flag("--no-xattrs", no_xattrs_, "Leave extended attributes and ACLs out");
@@ -83,17 +76,15 @@ Result<> Restore::check() {
   parsed_ref_ = std::move(ref);
   THAW_ASSIGN(parsed_fallbacks_, parse_keys(fallback_));
   if (path_.empty()) return Error(Code::invalid, "PATH is empty");
+  if (!archive_.empty()) THAW_CHECK(check_archive_name(archive_).within("--archive"));
   return {};
 }
 
 RestoreRequest Restore::request_for(const Session& session) const {
-  RestoreMode mode = RestoreMode::replace;
-  if (mode_ == "merge") mode = RestoreMode::merge;
-  if (mode_ == "sync") mode = RestoreMode::sync;
   return {.ref = *parsed_ref_,
           .fallbacks = parsed_fallbacks_,
           .target = path_,
-          .mode = mode,
+          .mode = restore_mode(mode_),
           .owners = !no_owner_,
           .xattrs = !no_xattrs_,
           .protected_paths = protected_paths(session),
@@ -108,14 +99,38 @@ Outcome Restore::run(Session& session) {
   RestoreTrace trace;
   auto report = restore(session.context, session.store(), request, &session.progress, &trace);
   if (report) return done(*report);
+  if (report.error().code() == Code::not_found && !archive_.empty()) return from_archive(session);
   Outcome outcome = failure_about(report.error());
   outcome.fields["key"] = parsed_ref_->key.text();
   if (outcome.status == Status::miss) outcome.fields["hit"] = "miss";
-  if (trace.placement) outcome.fields["placement"] = name_of_placement(*trace.placement);
-  outcome.fields["applied"] = trace.applied;
-  if (trace.applied) {
-    outcome.hint = "some names in PATH are old and some new; the same command again completes it";
+  describe_trace(trace, outcome);
+  return outcome;
+}
+
+// The store has no snapshot yet: the way to move there is to begin with the archive of old.
+Outcome Restore::from_archive(Session& session) const {
+  auto opened = open_archive(archive_, session.config, session.environment);
+  if (!opened) return failure(opened.error());
+  const archive::GetRequest request{.source = stream_of(*opened),
+                                    .target = path_,
+                                    .mode = restore_mode(mode_),
+                                    .owners = !no_owner_,
+                                    .xattrs = !no_xattrs_,
+                                    .protected_paths = protected_paths(session),
+                                    .threads = session.config.threads};
+  RestoreTrace trace;
+  auto report = archive::get(session.context, request, &session.progress, &trace);
+  Outcome outcome;
+  if (report) {
+    outcome.fields["key"] = parsed_ref_->key.text();
+    outcome.fields["hit"] = "archive";
+    describe_get(*report, archive_, path_, outcome);
+    return outcome;
   }
+  outcome = archive_failure(Error(report.error()).within("get " + printable(archive_)), *opened);
+  outcome.fields["key"] = parsed_ref_->key.text();
+  if (outcome.status == Status::miss) outcome.fields["hit"] = "miss";
+  describe_trace(trace, outcome);
   return outcome;
 }
 

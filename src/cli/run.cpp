@@ -100,8 +100,10 @@ Outcome run_command(const CommandLine& line, const Context& root, Clock::time_po
     if (!line.quiet() && can_show_progress()) shown.emplace(progress);
     outcome = line.command().run(session);
   }
-  blame_store(context, session.store(), *opened->meter, outcome);
-  outcome.fields["requests"] = session.requests();
+  if (line.command().reach() != Reach::elsewhere) {
+    blame_store(context, session.store(), *opened->meter, outcome);
+    outcome.fields["requests"] = session.requests();
+  }
   finish(*opened, line.stats() ? Stats::said : Stats::unsaid);
   return outcome;
 }

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 
+#include "object/multipart.h"
 #include "object/store.h"
 
 namespace thaw {
@@ -24,6 +25,12 @@ struct RetryPolicy {
 // effect: its retry then answers `exists`, and the caller tells by the nonce in the object whose it
 // is.
 std::unique_ptr<ObjectStore> retrying(std::unique_ptr<ObjectStore> store, RetryPolicy policy = {});
+
+// The same for uploads in parts. Each call may be sent twice: a part again is the same part, and
+// complete() tells by the upload's nonce that it was done. An upload whose begin() was answered to
+// nobody holds no parts.
+std::unique_ptr<MultipartStore> retrying(std::unique_ptr<MultipartStore> store,
+                                         RetryPolicy policy = {});
 
 // The same with a wait of the caller's own, for tests: it answers an error to end the retries.
 // Called from any thread.

@@ -10,6 +10,7 @@
 #include "format/limits.h"
 #include "snapshot/image_kind.h"
 #include "snapshot/ingest_worker.h"
+#include "snapshot/lay_chunk.h"
 #include "snapshot/xattrs.h"
 
 namespace thaw {
@@ -310,21 +311,9 @@ Result<> IngestWorker::flush() {
     bundle_.clear();
     return {};
   }
-  THAW_ASSIGN(const FrameEncoder::Encoded frame, encoder_.encode(bundle_.view()));
-  ChunkPlace place;
-  place.digest = bundle_digest_.finish();
-  place.stored_bytes = static_cast<uint32_t>(frame.bytes.size());
-  place.content_bytes = static_cast<uint32_t>(bundle_.size());
-  place.codec = frame.codec;
-  place.kind = ChunkKind::bundle;
-  THAW_ASSIGN(const PackWriter::Place at,
-              ingest_.packs_.add(
-                  {place.digest, place.stored_bytes, place.content_bytes, place.codec, place.kind},
-                  frame.bytes));
-  place.pack = at.pack;
-  place.offset = at.offset;
   const uint32_t chunk = ingest_.layout_.add_bundle();
-  ingest_.layout_.place_chunk(chunk, place);
+  THAW_CHECK(lay_chunk(ingest_.layout_, ingest_.packs_, encoder_, chunk, bundle_.view(),
+                       bundle_digest_.finish(), ChunkKind::bundle));
   for (const Member& member : members_) {
     ingest_.layout_.place_in_bundle(member.content, chunk, member.offset);
   }

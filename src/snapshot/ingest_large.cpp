@@ -4,6 +4,7 @@
 #include "format/chunker.h"
 #include "format/limits.h"
 #include "snapshot/ingest_worker.h"
+#include "snapshot/lay_chunk.h"
 
 namespace thaw {
 
@@ -147,22 +148,7 @@ Result<> IngestWorker::read_by_content(const Context& context, LargeFile& file, 
 
 Result<uint32_t> IngestWorker::lay_whole_chunk(FrameEncoder& encoder, Bytes content,
                                                const Digest& digest) {
-  const auto claim = ingest_.layout_.claim_whole_chunk(digest);
-  if (!claim.lay_down) return claim.chunk;
-  THAW_ASSIGN(const FrameEncoder::Encoded frame, encoder.encode(content));
-  ChunkPlace place;
-  place.digest = digest;
-  place.stored_bytes = static_cast<uint32_t>(frame.bytes.size());
-  place.content_bytes = static_cast<uint32_t>(content.size());
-  place.codec = frame.codec;
-  THAW_ASSIGN(
-      const PackWriter::Place at,
-      ingest_.packs_.add({digest, place.stored_bytes, place.content_bytes, place.codec, place.kind},
-                         frame.bytes));
-  place.pack = at.pack;
-  place.offset = at.offset;
-  ingest_.layout_.place_chunk(claim.chunk, place);
-  return claim.chunk;
+  return thaw::lay_whole_chunk(ingest_.layout_, ingest_.packs_, encoder, content, digest);
 }
 
 // True when the file is still the one that was opened, and now has its place in the layout.

@@ -23,17 +23,6 @@ namespace {
 // Folders and special files are handed to threads in runs of this many.
 constexpr size_t kRunNodes = 512;
 
-// The process's umask cannot be asked for without changing it, but for this file.
-uint32_t read_umask() {
-  const auto status = read_file("/proc/self/status", 64 * 1024);
-  if (!status) return 0777;
-  const std::string_view text = as_text(status->view());
-  const size_t at = text.find("Umask:\t");
-  if (at == std::string_view::npos) return 0777;
-  return static_cast<uint32_t>(
-      std::strtoul(std::string(text.substr(at + 7, 8)).c_str(), nullptr, 8));
-}
-
 // A name in a folder for the *at() calls: as it is where it is short enough, else from the folder
 // that holds it.
 class At {
@@ -61,12 +50,22 @@ class At {
 
 }  // namespace
 
+uint32_t process_umask() {
+  const auto status = read_file("/proc/self/status", 64 * 1024);
+  if (!status) return 0777;
+  const std::string_view text = as_text(status->view());
+  const size_t at = text.find("Umask:\t");
+  if (at == std::string_view::npos) return 0777;
+  return static_cast<uint32_t>(
+      std::strtoul(std::string(text.substr(at + 7, 8)).c_str(), nullptr, 8));
+}
+
 TreeWriter::TreeWriter(const Manifest& manifest, int folder, Naming naming, WriteOptions options)
     : manifest_(manifest),
       folder_(folder),
       naming_(naming),
       options_(std::move(options)),
-      umask_(read_umask()),
+      umask_(process_umask()),
       made_(naming == Naming::tree ? manifest.tree.nodes.size() : 0) {
   if (!made_.empty()) made_[0] = 1;
 }

@@ -120,6 +120,10 @@ class TreeWriter {
   std::vector<Written> stats_;
 };
 
+// The process's umask, which cannot be asked for without changing it but for a file of /proc; 0777
+// where that cannot be read.
+uint32_t process_umask();
+
 // Sets what the node says on an open file or folder: owner, mode, attributes, time; in this order,
 // for a change of owner clears set-id bits. Answers how many could not be set for want of
 // privilege.

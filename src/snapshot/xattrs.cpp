@@ -40,12 +40,6 @@ Calls calls_for(const std::string& path) {
           [&path](const char* name) { return ::lremovexattr(path.c_str(), name); }};
 }
 
-bool is_kept(std::string_view name) {
-  return name.starts_with("user.") || name.starts_with("trusted.") ||
-         name == "security.capability" || name == "system.posix_acl_access" ||
-         name == "system.posix_acl_default";
-}
-
 bool not_supported(int error) {
   return error == ENOTSUP || error == ENOSYS || error == EPERM || error == EACCES;
 }
@@ -68,7 +62,7 @@ Result<std::vector<std::string>> list_names(const Calls& calls, const std::strin
   for (size_t at = 0; at < names.size();) {
     std::string each(names.c_str() + at);
     at += each.size() + 1;
-    if (is_kept(each)) all.push_back(std::move(each));
+    if (is_kept_attribute(each)) all.push_back(std::move(each));
   }
   std::sort(all.begin(), all.end());
   return all;
@@ -110,7 +104,7 @@ Result<size_t> write_all_of(const Calls& calls, const XattrSet& set, const std::
   }
   for (const Xattr& xattr : set) {
     // Only what a save would have kept: a hostile manifest sets no "security.*" of its choice.
-    if (!is_kept(xattr.name)) {
+    if (!is_kept_attribute(xattr.name)) {
       ++skipped;
       continue;
     }
@@ -124,6 +118,13 @@ Result<size_t> write_all_of(const Calls& calls, const XattrSet& set, const std::
 }
 
 }  // namespace
+
+bool is_kept_attribute(std::string_view name) {
+  if (name.size() > 255) return false;  // no filesystem has them
+  return name.starts_with("user.") || name.starts_with("trusted.") ||
+         name == "security.capability" || name == "system.posix_acl_access" ||
+         name == "system.posix_acl_default";
+}
 
 Result<XattrSet> read_xattrs(int fd, const std::string& name) {
   // Most files have none: one call says so, before anything is set up.

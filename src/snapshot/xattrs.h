@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "base/result.h"
 #include "format/tree.h"
@@ -19,6 +20,9 @@ Result<XattrSet> read_xattrs_of_link(const std::string& path);
 // of support by the filesystem; other failures are errors.
 Result<size_t> write_xattrs(int fd, const XattrSet& set, const std::string& name);
 Result<size_t> write_xattrs_of_link(const std::string& path, const XattrSet& set);
+
+// Whether a save keeps attributes of that name, and a restore sets them.
+bool is_kept_attribute(std::string_view name);
 
 // "/proc/self/fd/<folder>/<name>": reaches a name below an open folder in calls that take only
 // paths.

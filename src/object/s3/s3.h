@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/clock.h"
+#include "object/multipart.h"
 #include "object/s3/credentials.h"
 #include "object/s3/http.h"
 #include "object/store.h"
@@ -47,5 +48,10 @@ struct S3Options {
 // Code::invalid, refused permissions Code::denied.
 std::unique_ptr<ObjectStore> make_s3_store(S3Options options, HttpClient& http,
                                            Credentialing* credentials, const WallClock& clock);
+
+// Uploads in parts to the same bucket. As make_s3_store.
+std::unique_ptr<MultipartStore> make_s3_multipart(S3Options options, HttpClient& http,
+                                                  Credentialing* credentials,
+                                                  const WallClock& clock);
 
 }  // namespace thaw::s3

@@ -113,6 +113,26 @@ Result<std::vector<DeleteFault>> parse_delete_answer(Bytes body) {
   return faults;
 }
 
+Result<std::string> parse_upload_answer(Bytes body) {
+  pugi::xml_document document;
+  std::string id;
+  if (body.size() <= kErrorBytes && load(document, body)) {
+    id = document.child("InitiateMultipartUploadResult").child_value("UploadId");
+  }
+  if (id.empty()) return Error(Code::unavailable, "the answer does not name an upload");
+  return id;
+}
+
+Result<std::optional<ErrorAnswer>> parse_complete_answer(Bytes body) {
+  pugi::xml_document document;
+  if (body.size() > kErrorBytes || !load(document, body)) {
+    return Error(Code::unavailable, "the answer to the end of an upload is cut off, or not XML");
+  }
+  if (document.child("CompleteMultipartUploadResult")) return std::optional<ErrorAnswer>();
+  if (document.child("Error")) return std::optional<ErrorAnswer>(parse_error_answer(body));
+  return Error(Code::unavailable, "the answer to the end of an upload is something else");
+}
+
 std::optional<ContentRange> parse_content_range(std::string_view text) {
   constexpr std::string_view kUnit = "bytes ";
   if (!text.starts_with(kUnit)) return std::nullopt;

@@ -45,6 +45,13 @@ struct DeleteFault {
 };
 Result<std::vector<DeleteFault>> parse_delete_answer(Bytes body);
 
+// The id of an upload that was begun.
+Result<std::string> parse_upload_answer(Bytes body);
+
+// The answer to the last request of an upload, which may be 200 and still tell of a failure: a
+// server that takes long answers first and says later what it came to. Empty: all is well.
+Result<std::optional<ErrorAnswer>> parse_complete_answer(Bytes body);
+
 // "bytes 0-9/100" of a Content-Range.
 struct ContentRange {
   uint64_t first = 0;

@@ -1,6 +1,7 @@
 #include "object/s3/s3_exchange.h"
 
 #include <fmt/format.h>
+#include <openssl/evp.h>
 
 #include <algorithm>
 
@@ -174,6 +175,27 @@ std::string Exchange::describe() const {
   return fmt::format("{}://{}{}{}{}{}", scheme_, host_, bucket_in_path_ ? "/" : "",
                      bucket_in_path_ ? options_.bucket : "", options_.prefix.empty() ? "" : "/",
                      options_.prefix);
+}
+
+std::string base64(Bytes bytes) {
+  std::string text(4 * ((bytes.size() + 2) / 3) + 1, '\0');
+  const int length = ::EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()), bytes.data(),
+                                       static_cast<int>(bytes.size()));
+  text.resize(static_cast<size_t>(length));
+  return text;
+}
+
+void add_encryption(const S3Options& options, std::vector<HttpHeader>& headers) {
+  if (!options.encryption.empty()) {
+    headers.push_back({"x-amz-server-side-encryption", options.encryption});
+  }
+  if (!options.encryption_key_id.empty()) {
+    headers.push_back({"x-amz-server-side-encryption-aws-kms-key-id", options.encryption_key_id});
+  }
+}
+
+Error error_of(const HttpResponse& response) {
+  return error_of_answer(response, parse_error_answer(response.body.view()));
 }
 
 }  // namespace thaw::s3

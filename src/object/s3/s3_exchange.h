@@ -1,4 +1,4 @@
-// Signed requests to one bucket; for s3_store.cpp and doctor.
+// Signed requests to one bucket; for s3_store.cpp, s3_multipart.cpp and doctor.
 #pragma once
 
 #include <atomic>
@@ -83,5 +83,14 @@ class Exchange {
   FirstByteTail tail_;
   HedgeBudget hedges_;
 };
+
+// RFC 4648, with padding.
+std::string base64(Bytes bytes);
+
+// What a request that makes an object says of its encryption at rest.
+void add_encryption(const S3Options& options, std::vector<HttpHeader>& headers);
+
+// The error that an answer is which is no success.
+Error error_of(const HttpResponse& response);
 
 }  // namespace thaw::s3

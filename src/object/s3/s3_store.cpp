@@ -22,14 +22,6 @@ constexpr uint64_t kReserveBytes = 32 * 1024 * 1024;
 constexpr size_t kListBytes = 8 * 1024 * 1024;
 constexpr size_t kDeleteBatch = 1000;
 
-std::string base64(Bytes bytes) {
-  std::string text(4 * ((bytes.size() + 2) / 3) + 1, '\0');
-  const int length = ::EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()), bytes.data(),
-                                       static_cast<int>(bytes.size()));
-  text.resize(static_cast<size_t>(length));
-  return text;
-}
-
 // Empty where policy forbids MD5.
 std::string content_md5(Bytes bytes) {
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
@@ -38,10 +30,6 @@ std::string content_md5(Bytes bytes) {
     return "";
   }
   return base64(Bytes(digest.data(), length));
-}
-
-Error error_of(const HttpResponse& response) {
-  return error_of_answer(response, parse_error_answer(response.body.view()));
 }
 
 ObjectInfo info_of(const HttpResponse& response, uint64_t size_bytes) {
@@ -261,13 +249,7 @@ Result<PutOutcome> S3Store::put_object(const Context& context, const ObjectKey& 
     call.body_sha256 = sha256(bytes.view());
     if (!google) call.headers.push_back({"x-amz-checksum-sha256", base64(call.body_sha256->bytes)});
   }
-  if (!options.encryption.empty()) {
-    call.headers.push_back({"x-amz-server-side-encryption", options.encryption});
-  }
-  if (!options.encryption_key_id.empty()) {
-    call.headers.push_back(
-        {"x-amz-server-side-encryption-aws-kms-key-id", options.encryption_key_id});
-  }
+  add_encryption(options, call.headers);
   call.body = std::move(bytes);
   THAW_ASSIGN(const HttpResponse response, exchange_.send(context, call));
   if (response.status == 200 || response.status == 201) {

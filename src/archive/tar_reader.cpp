@@ -1,0 +1,281 @@
+#include "archive/tar_reader.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <limits>
+
+#include "base/log.h"
+#include "format/limits.h"
+#include "snapshot/xattrs.h"
+
+namespace thaw::archive {
+namespace {
+
+constexpr size_t kTarBlock = 512;
+// What one header may take of the stream: names, attributes and sparse maps together, and the zeros
+// between two archives. libarchive holds a sparse map as a list.
+constexpr uint64_t kHeaderBytes = 8 * 1024 * 1024;
+
+// Whether libarchive has what was asked for. ARCHIVE_WARN is said of names that are not of this
+// locale (none but ASCII is), which come as they are; ARCHIVE_RETRY of a damaged header.
+bool is_usable(int answer) { return answer == ARCHIVE_OK || answer == ARCHIVE_WARN; }
+
+struct FreeReader {
+  void operator()(struct archive* reader) const { ::archive_read_free(reader); }
+};
+
+// Seconds that do not fit are the nearest that do.
+int64_t nanoseconds(int64_t seconds, long fraction) {
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max() / 1'000'000'000 - 1;
+  return std::clamp(seconds, -kMost, kMost) * 1'000'000'000 + fraction;
+}
+
+uint32_t id_of(int64_t id) {
+  return id < 0 || id > std::numeric_limits<uint32_t>::max() - 1 ? 0 : static_cast<uint32_t>(id);
+}
+
+EntryKind kind_of(mode_t type) {
+  switch (type) {
+    case AE_IFREG:
+      return EntryKind::file;
+    case AE_IFDIR:
+      return EntryKind::folder;
+    case AE_IFLNK:
+      return EntryKind::symlink;
+    case AE_IFIFO:
+      return EntryKind::fifo;
+    case AE_IFCHR:
+    case AE_IFBLK:
+      return EntryKind::device;
+    default:
+      return EntryKind::other;
+  }
+}
+
+class Reader final : public TarReader {
+ public:
+  Reader(const Context& context, BlockSupply supply)
+      : context_(context), supply_(std::move(supply)) {}
+
+  Result<> open();
+  Result<bool> next(TarEntry& entry) override;
+  Result<> read(const DataSink& sink) override;
+  uint64_t stream_bytes() const override { return stream_bytes_; }
+
+ private:
+  static la_ssize_t on_read(struct archive* reader, void* self, const void** block);
+  la_ssize_t give_block(struct archive* reader, const void** block);
+  void keep_tail(Bytes block);
+  Result<> check_end() const;
+  Result<> take(struct archive_entry* raw, TarEntry& entry) const;
+  Result<> take_xattrs(struct archive_entry* raw, TarEntry& entry) const;
+  Error error_now() const;
+
+  const Context& context_;
+  const BlockSupply supply_;
+  std::unique_ptr<struct archive, FreeReader> reader_;
+  Buffer block_;  // libarchive reads it until it asks for the next one
+  std::optional<Error> supply_error_;
+  bool in_header_ = false;
+  uint64_t header_bytes_ = 0;
+  uint64_t stream_bytes_ = 0;
+  std::array<uint8_t, kTarBlock> tail_{};  // the end of the stream so far
+  std::string last_name_;
+  uint64_t entries_ = 0;
+};
+
+Result<> Reader::open() {
+  reader_.reset(::archive_read_new());
+  if (!reader_) return Error(Code::exhausted, "no memory for libarchive");
+  struct archive* reader = reader_.get();
+  ::archive_read_support_format_tar(reader);
+  // Archives that follow one another: else what follows the first would be lost silently.
+  if (::archive_read_set_format_option(reader, "tar", "read_concatenated_archives", "1") !=
+      ARCHIVE_OK) {
+    return Error(Code::internal, "libarchive does not read archives that follow one another");
+  }
+  in_header_ = true;
+  if (::archive_read_open(reader, this, nullptr, on_read, nullptr) != ARCHIVE_OK) {
+    return error_now();
+  }
+  return {};
+}
+
+la_ssize_t Reader::on_read(struct archive* reader, void* self, const void** block) {
+  return static_cast<Reader*>(self)->give_block(reader, block);
+}
+
+la_ssize_t Reader::give_block(struct archive* reader, const void** block) {
+  auto next = supply_(context_);
+  if (!next) {
+    supply_error_ = std::move(next).error();
+    ::archive_set_error(reader, EIO, "%s", "the stream ends with an error");
+    return ARCHIVE_FATAL;
+  }
+  block_ = *std::move(next);
+  stream_bytes_ += block_.size();
+  if (in_header_) header_bytes_ += block_.size();
+  if (in_header_ && header_bytes_ > kHeaderBytes) {
+    supply_error_ = Error(Code::corrupt, "a header of more than 8 MiB");
+    ::archive_set_error(reader, EIO, "%s", "a header of more than 8 MiB");
+    return ARCHIVE_FATAL;
+  }
+  keep_tail(block_.view());
+  *block = block_.data();
+  return static_cast<la_ssize_t>(block_.size());
+}
+
+void Reader::keep_tail(Bytes block) {
+  const size_t fresh = std::min(block.size(), tail_.size());
+  std::copy(tail_.begin() + static_cast<ptrdiff_t>(fresh), tail_.end(), tail_.begin());
+  std::copy(block.end() - static_cast<ptrdiff_t>(fresh), block.end(),
+            tail_.end() - static_cast<ptrdiff_t>(fresh));
+}
+
+// Whoever writes tar ends it with blocks of zeros; libarchive takes the bare end for one, too.
+Result<> Reader::check_end() const {
+  if (stream_bytes_ == 0) return Error(Code::corrupt, "there is nothing in it");
+  const bool marked = stream_bytes_ >= kTarBlock &&
+                      std::all_of(tail_.begin(), tail_.end(), [](uint8_t b) { return b == 0; });
+  if (marked) return {};
+  return Error(Code::corrupt,
+               entries_ == 0
+                   ? std::string("it is no tar archive")
+                   : fmt::format("it is cut off after {}: there is no end mark", last_name_));
+}
+
+Error Reader::error_now() const {
+  if (supply_error_) return *supply_error_;
+  if (stream_bytes_ == 0) return {Code::corrupt, "there is nothing in it"};
+  const char* why = ::archive_error_string(reader_.get());
+  std::string text = why == nullptr ? "it cannot be read" : why;
+  if (entries_ == 0) return {Code::corrupt, "it is no tar archive that can be read: " + text};
+  return {Code::corrupt, fmt::format("after {} (entry {}): {}", last_name_, entries_, text)};
+}
+
+Result<bool> Reader::next(TarEntry& entry) {
+  THAW_CHECK(context_.alive());
+  if (entries_ != 0) {
+    // By itself libarchive would skip what is left of the last entry as part of the header.
+    in_header_ = false;
+    const int skipped = ::archive_read_data_skip(reader_.get());
+    if (!is_usable(skipped) && skipped != ARCHIVE_EOF) return error_now();
+    in_header_ = true;
+    header_bytes_ = 0;
+  }
+  struct archive_entry* raw = nullptr;
+  const int answer = ::archive_read_next_header(reader_.get(), &raw);
+  if (answer == ARCHIVE_EOF) {
+    THAW_CHECK(check_end());
+    if (entries_ == 0) return Error(Code::corrupt, "the archive has no entries");
+    return false;
+  }
+  if (!is_usable(answer)) return error_now();
+  in_header_ = false;
+  ++entries_;
+  THAW_CHECK(take(raw, entry));
+  last_name_ = entry.name;
+  return true;
+}
+
+Result<> Reader::take(struct archive_entry* raw, TarEntry& entry) const {
+  const char* name = ::archive_entry_pathname(raw);
+  if (name == nullptr) {
+    return Error(Code::corrupt, fmt::format("entry {} has no name that can be read", entries_));
+  }
+  entry.name = name;
+  entry.mode = ::archive_entry_mode(raw);
+  entry.kind = kind_of(::archive_entry_filetype(raw));
+  entry.owner = {id_of(::archive_entry_uid(raw)), id_of(::archive_entry_gid(raw))};
+  entry.mtime_ns = nanoseconds(::archive_entry_mtime(raw), ::archive_entry_mtime_nsec(raw));
+  entry.target.clear();
+  entry.size_bytes = 0;
+  entry.sparse = false;
+  entry.device = {};
+  if (const char* target = ::archive_entry_hardlink(raw)) {
+    entry.kind = EntryKind::hard_link;
+    entry.target = target;
+  } else if (entry.kind == EntryKind::symlink) {
+    const char* leads_to = ::archive_entry_symlink(raw);
+    entry.target = leads_to == nullptr ? "" : leads_to;
+  } else if (entry.kind == EntryKind::file) {
+    const int64_t size = ::archive_entry_size(raw);
+    if (size < 0) return Error(Code::corrupt, entry.name + " has a size below zero");
+    entry.size_bytes = static_cast<uint64_t>(size);
+    entry.sparse = size > 0 && ::archive_entry_sparse_count(raw) > 0;
+  } else if (entry.kind == EntryKind::device) {
+    entry.device = {static_cast<uint32_t>(::archive_entry_rdevmajor(raw)),
+                    static_cast<uint32_t>(::archive_entry_rdevminor(raw))};
+  }
+  return take_xattrs(raw, entry);
+}
+
+Result<> Reader::take_xattrs(struct archive_entry* raw, TarEntry& entry) const {
+  entry.xattrs.clear();
+  if (::archive_entry_xattr_reset(raw) == 0) return {};
+  size_t bytes = 0;
+  const char* name = nullptr;
+  const void* value = nullptr;
+  size_t size = 0;
+  while (::archive_entry_xattr_next(raw, &name, &value, &size) == ARCHIVE_OK) {
+    // Only what a save would have kept: an archive sets no "security.*" of its choice.
+    if (name == nullptr || !is_kept_attribute(name)) continue;
+    entry.xattrs.push_back({name, std::string(static_cast<const char*>(value), size)});
+    bytes += entry.xattrs.back().name.size() + size;
+    if (bytes <= limits::kXattrBytes) continue;
+    return Error(Code::exhausted, entry.name + " has more than 128 KiB of extended attributes");
+  }
+  // libarchive hands them on in reverse, so of those that come twice the last one counts.
+  std::stable_sort(entry.xattrs.begin(), entry.xattrs.end(),
+                   [](const Xattr& a, const Xattr& b) { return a.name < b.name; });
+  const auto same = [](const Xattr& a, const Xattr& b) { return a.name == b.name; };
+  entry.xattrs.erase(std::unique(entry.xattrs.begin(), entry.xattrs.end(), same),
+                     entry.xattrs.end());
+  return {};
+}
+
+Result<> Reader::read(const DataSink& sink) {
+  while (true) {
+    const void* data = nullptr;
+    size_t size = 0;
+    int64_t offset = 0;
+    const int answer = ::archive_read_data_block(reader_.get(), &data, &size, &offset);
+    if (answer == ARCHIVE_EOF) return {};
+    if (!is_usable(answer)) return error_now();
+    THAW_CHECK(context_.alive());
+    if (size == 0) continue;
+    THAW_CHECK(sink(static_cast<uint64_t>(offset), Bytes(static_cast<const uint8_t*>(data), size)));
+  }
+}
+
+}  // namespace
+
+Result<std::unique_ptr<TarReader>> TarReader::open(const Context& context, BlockSupply supply) {
+  auto reader = std::make_unique<Reader>(context, std::move(supply));
+  THAW_CHECK(reader->open());
+  return std::unique_ptr<TarReader>(std::move(reader));
+}
+
+Result<> read_whole(TarReader& reader, MutableBytes into) {
+  uint64_t end = 0;
+  THAW_CHECK(reader.read([&](uint64_t at, Bytes data) -> Result<> {
+    if (at < end || at > into.size() || data.size() > into.size() - at) {
+      return Error(Code::corrupt, "its data does not lie in it");
+    }
+    std::memset(into.data() + end, 0, at - end);
+    std::memcpy(into.data() + at, data.data(), data.size());
+    end = at + data.size();
+    return {};
+  }));
+  if (end < into.size()) std::memset(into.data() + end, 0, into.size() - end);
+  return {};
+}
+
+}  // namespace thaw::archive

@@ -1,0 +1,172 @@
+#include "archive/tar_writer.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <fmt/format.h>
+#include <locale.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <optional>
+#include <utility>
+
+namespace thaw::archive {
+namespace {
+
+constexpr int kBlockBytes = 1024 * 1024;
+
+struct FreeWriter {
+  // After an error libarchive would write the rest out when it is freed: it must not.
+  void operator()(struct archive* writer) const {
+    ::archive_write_fail(writer);
+    ::archive_write_free(writer);
+  }
+};
+struct FreeEntry {
+  void operator()(struct archive_entry* entry) const { ::archive_entry_free(entry); }
+};
+struct FreeLocale {
+  void operator()(locale_t locale) const { ::freelocale(locale); }
+};
+
+// libarchive takes names for text in the thread's locale and writes them as UTF-8; what is not
+// UTF-8 it then writes as it is, and says so in the header (hdrcharset=BINARY).
+class InUtf8 {
+ public:
+  explicit InUtf8(locale_t locale) : before_(::uselocale(locale)) {}
+  InUtf8(const InUtf8&) = delete;
+  InUtf8& operator=(const InUtf8&) = delete;
+  ~InUtf8() { ::uselocale(before_); }
+
+ private:
+  const locale_t before_;
+};
+
+class Writer final : public TarWriter {
+ public:
+  explicit Writer(ByteSink sink)
+      : sink_(std::move(sink)), locale_(::newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr)) {}
+
+  Result<> open();
+  Result<> begin(const TarNode& node) override;
+  Result<> data(Bytes bytes) override;
+  Result<> finish() override;
+
+ private:
+  static la_ssize_t on_write(struct archive* writer, void* self, const void* bytes, size_t size);
+  void describe(const TarNode& node);
+  Error error_now(const std::string& what) const;
+
+  const ByteSink sink_;
+  // Null where the system has none: names that are not ASCII are then written as binary.
+  const std::unique_ptr<std::remove_pointer_t<locale_t>, FreeLocale> locale_;
+  std::unique_ptr<struct archive, FreeWriter> writer_;
+  std::unique_ptr<struct archive_entry, FreeEntry> entry_;
+  std::optional<Error> sink_error_;
+  std::string name_;
+};
+
+Result<> Writer::open() {
+  writer_.reset(::archive_write_new());
+  entry_.reset(::archive_entry_new());
+  if (!writer_ || !entry_) return Error(Code::exhausted, "no memory for libarchive");
+  struct archive* writer = writer_.get();
+  const bool set =
+      ::archive_write_set_format_pax(writer) == ARCHIVE_OK &&
+      ::archive_write_set_format_option(writer, "pax", "xattrheader", "SCHILY") == ARCHIVE_OK &&
+      ::archive_write_set_bytes_per_block(writer, kBlockBytes) == ARCHIVE_OK &&
+      ::archive_write_set_bytes_in_last_block(writer, 1) == ARCHIVE_OK &&
+      ::archive_write_open(writer, this, nullptr, on_write, nullptr) == ARCHIVE_OK;
+  return set ? Result<>() : Result<>(error_now("begin the archive"));
+}
+
+la_ssize_t Writer::on_write(struct archive* writer, void* self, const void* bytes, size_t size) {
+  auto* own = static_cast<Writer*>(self);
+  auto done = own->sink_(Bytes(static_cast<const uint8_t*>(bytes), size));
+  if (done) return static_cast<la_ssize_t>(size);
+  own->sink_error_ = std::move(done).error();
+  ::archive_set_error(writer, EIO, "%s", "the sink fails");
+  return -1;
+}
+
+Error Writer::error_now(const std::string& what) const {
+  if (sink_error_) return *sink_error_;
+  const char* why = ::archive_error_string(writer_.get());
+  return {Code::exhausted, fmt::format("{}: {}", what, why == nullptr ? "libarchive fails" : why)};
+}
+
+void Writer::describe(const TarNode& node) {
+  struct archive_entry* entry = entry_.get();
+  ::archive_entry_clear(entry);
+  const bool folder = S_ISDIR(node.mode);
+  ::archive_entry_copy_pathname(entry, (folder ? node.name + "/" : node.name).c_str());
+  ::archive_entry_set_mode(entry, node.mode);
+  ::archive_entry_set_uid(entry, node.owner.uid);
+  ::archive_entry_set_gid(entry, node.owner.gid);
+  constexpr int64_t kSecond = 1'000'000'000;
+  int64_t seconds = node.mtime_ns / kSecond;
+  int64_t fraction = node.mtime_ns % kSecond;
+  if (fraction < 0) {
+    fraction += kSecond;
+    --seconds;
+  }
+  ::archive_entry_set_mtime(entry, seconds, static_cast<long>(fraction));
+  ::archive_entry_set_size(entry, 0);
+  if (node.hard_link) {
+    ::archive_entry_copy_hardlink(entry, node.link_to.c_str());
+    return;
+  }
+  if (S_ISLNK(node.mode)) ::archive_entry_copy_symlink(entry, node.link_to.c_str());
+  if (S_ISREG(node.mode)) {
+    ::archive_entry_set_size(entry, static_cast<int64_t>(node.size_bytes));
+    for (const DataRun& run : node.runs) {
+      ::archive_entry_sparse_add_entry(entry, static_cast<int64_t>(run.offset),
+                                       static_cast<int64_t>(run.length));
+    }
+  }
+  if (S_ISCHR(node.mode) || S_ISBLK(node.mode)) {
+    ::archive_entry_set_rdevmajor(entry, node.device.major);
+    ::archive_entry_set_rdevminor(entry, node.device.minor);
+  }
+  if (node.xattrs == nullptr) return;
+  // libarchive keeps them in reverse.
+  for (auto xattr = node.xattrs->rbegin(); xattr != node.xattrs->rend(); ++xattr) {
+    ::archive_entry_xattr_add_entry(entry, xattr->name.c_str(), xattr->value.data(),
+                                    xattr->value.size());
+  }
+}
+
+Result<> Writer::begin(const TarNode& node) {
+  name_ = node.name;
+  const InUtf8 text(locale_.get());
+  describe(node);
+  // ARCHIVE_WARN: a name that is not UTF-8.
+  if (::archive_write_header(writer_.get(), entry_.get()) >= ARCHIVE_WARN) return {};
+  return error_now("write " + name_);
+}
+
+Result<> Writer::data(Bytes bytes) {
+  while (!bytes.empty()) {
+    const la_ssize_t n = ::archive_write_data(writer_.get(), bytes.data(), bytes.size());
+    if (n < 0) return error_now("write " + name_);
+    if (n == 0) return Error(Code::internal, name_ + " has more bytes than were announced");
+    bytes = bytes.subspan(static_cast<size_t>(n));
+  }
+  return {};
+}
+
+Result<> Writer::finish() {
+  const InUtf8 text(locale_.get());
+  if (::archive_write_close(writer_.get()) < ARCHIVE_WARN) return error_now("end the archive");
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<TarWriter>> TarWriter::open(ByteSink sink) {
+  auto writer = std::make_unique<Writer>(std::move(sink));
+  THAW_CHECK(writer->open());
+  return std::unique_ptr<TarWriter>(std::move(writer));
+}
+
+}  // namespace thaw::archive

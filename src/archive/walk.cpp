@@ -1,0 +1,289 @@
+#include "archive/walk.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "format/limits.h"
+
+namespace thaw::archive {
+namespace {
+
+// Targets of hard links that wait for them, in memory.
+constexpr uint64_t kForwardBytes = 64 * 1024 * 1024;
+
+Error refused(std::string why) { return {Code::corrupt, std::move(why)}; }
+
+// The parts of a name below the root. Slashes in front go, as in every tar, and so do "." and
+// empty parts. Refused: "..".
+Result<std::vector<std::string_view>> parts_of(std::string_view name) {
+  std::vector<std::string_view> parts;
+  while (!name.empty()) {
+    const size_t slash = std::min(name.find('/'), name.size());
+    const std::string_view part = name.substr(0, slash);
+    name.remove_prefix(std::min(slash + 1, name.size()));
+    if (part.empty() || part == ".") continue;
+    if (part == "..") return refused("it climbs out of its folder by \"..\"");
+    if (parts.size() == limits::kDepth) {
+      return Error(Code::exhausted, "it lies more than 1,024 folders deep");
+    }
+    parts.push_back(part);
+  }
+  return parts;
+}
+
+// What a message shows of a name that somebody else chose: printable, and not too long.
+std::string shown(const std::string& name) {
+  constexpr size_t kMost = 200;
+  std::string text;
+  for (const char c : name.substr(0, kMost)) {
+    const auto byte = static_cast<unsigned char>(c);
+    text += byte < 0x20 || byte == 0x7f ? fmt::format("\\x{:02x}", byte) : std::string(1, c);
+  }
+  return name.size() > kMost ? text + "…" : text;
+}
+
+class Walk {
+ public:
+  Walk(const Context& context, TarReader& reader, NameTable& names, TreeSink& sink,
+       const WalkOptions& options)
+      : context_(context), reader_(reader), names_(names), sink_(sink), options_(options) {}
+
+  Result<WalkTotals> run() {
+    TarEntry entry;
+    while (true) {
+      THAW_ASSIGN(const bool more, reader_.next(entry));
+      if (!more) break;
+      THAW_CHECK(take(entry).within("entry " + shown(entry.name)));
+    }
+    THAW_CHECK(link_forward());
+    THAW_CHECK(sink_.finish(context_));
+    return totals_;
+  }
+
+ private:
+  using Parts = std::vector<std::string_view>;
+
+  Result<> take(const TarEntry& entry) {
+    THAW_ASSIGN(Parts parts, parts_of(entry.name));
+    const bool is_root = parts.empty();
+    if (!is_root && parts.size() <= options_.strip_components) {
+      ++totals_.passed_over;
+      return {};
+    }
+    parts.erase(parts.begin(), parts.begin() + (is_root ? 0 : options_.strip_components));
+    if (is_root && entry.kind != EntryKind::folder) return refused("it has no name");
+    // The archive's own root says nothing of the folder that becomes the root.
+    if (is_root && options_.strip_components > 0) {
+      ++totals_.passed_over;
+      return {};
+    }
+    switch (entry.kind) {
+      case EntryKind::folder:
+        return take_folder(parts, entry);
+      case EntryKind::file:
+        return take_file(parts, entry);
+      case EntryKind::symlink:
+        if (entry.target.empty()) return refused("it is a symbolic link to nothing");
+        if (entry.target.size() > limits::kLinkTargetBytes) {
+          return Error(Code::exhausted, "its target has more than 4,095 bytes");
+        }
+        return take_special(parts, entry);
+      case EntryKind::device:
+        if (!options_.devices) return refused("it is a device node; --devices allows these");
+        return take_special(parts, entry);
+      case EntryKind::fifo:
+        return take_special(parts, entry);
+      case EntryKind::hard_link:
+        return take_link(parts, entry);
+      case EntryKind::other:
+        break;
+    }
+    return refused("it is of a type that no tree holds");
+  }
+
+  // The folder that holds the last part; what is missing on the way is made.
+  Result<uint32_t> parent_of(const Parts& parts) {
+    uint32_t at = 0;
+    for (size_t i = 0; i + 1 < parts.size(); ++i) {
+      THAW_ASSIGN(at, folder_in(at, parts[i]));
+    }
+    return at;
+  }
+
+  Result<uint32_t> folder_in(uint32_t parent, std::string_view name) {
+    uint32_t id = names_.find(parent, name);
+    if (id != kNone) {
+      if (names_.kind(id) == NameKind::folder) return id;
+      return refused(fmt::format("it lies below {}, which is no folder in this archive",
+                                 shown(names_.path(id))));
+    }
+    THAW_ASSIGN(id, names_.add(parent, name, NameKind::folder));
+    THAW_CHECK(sink_.folder(context_, id, nullptr));
+    ++totals_.tree.dirs;
+    return id;
+  }
+
+  // Makes room for an entry of another kind than a folder.
+  Result<uint32_t> place(const Parts& parts, NameKind kind) {
+    THAW_ASSIGN(const uint32_t parent, parent_of(parts));
+    uint32_t id = names_.find(parent, parts.back());
+    if (id == kNone) {
+      THAW_ASSIGN(id, names_.add(parent, parts.back(), kind));
+      return id;
+    }
+    if (names_.kind(id) == NameKind::folder)
+      return refused("it is a folder earlier in the archive");
+    THAW_CHECK(forget(id));
+    names_.set_kind(id, kind);
+    return id;
+  }
+
+  Result<> forget(uint32_t id) {
+    switch (names_.kind(id)) {
+      case NameKind::unlinked:
+        forward_.erase(id);
+        return {};
+      case NameKind::file:
+        --totals_.tree.files;
+        break;
+      default:
+        --totals_.tree.others;
+    }
+    return sink_.forget(context_, id);
+  }
+
+  Result<> take_folder(const Parts& parts, const TarEntry& entry) {
+    if (parts.empty()) return sink_.folder(context_, 0, &entry);
+    THAW_ASSIGN(const uint32_t parent, parent_of(parts));
+    uint32_t id = names_.find(parent, parts.back());
+    if (id == kNone) {
+      THAW_ASSIGN(id, names_.add(parent, parts.back(), NameKind::folder));
+      ++totals_.tree.dirs;
+    } else if (names_.kind(id) != NameKind::folder) {
+      THAW_CHECK(forget(id));
+      names_.set_kind(id, NameKind::folder);
+      ++totals_.tree.dirs;
+    }
+    return sink_.folder(context_, id, &entry);
+  }
+
+  Result<> take_file(const Parts& parts, const TarEntry& entry) {
+    if (entry.size_bytes > limits::kFileBytes) {
+      return Error(Code::exhausted, "it is larger than any file of a tree can be");
+    }
+    THAW_ASSIGN(const uint32_t id, place(parts, NameKind::file));
+    ++totals_.tree.files;
+    // Of a name that comes twice both count: it is what was read.
+    totals_.tree.bytes += entry.size_bytes;
+    return sink_.file(context_, id, entry, reader_);
+  }
+
+  Result<> take_special(const Parts& parts, const TarEntry& entry) {
+    THAW_ASSIGN(const uint32_t id, place(parts, NameKind::other));
+    ++totals_.tree.others;
+    return sink_.special(context_, id, entry);
+  }
+
+  Result<> take_link(const Parts& parts, const TarEntry& entry) {
+    THAW_ASSIGN(Parts target, parts_of(entry.target).within("its target"));
+    if (target.size() <= options_.strip_components) {
+      return refused("it is a hard link to something that is passed over");
+    }
+    target.erase(target.begin(), target.begin() + options_.strip_components);
+    const uint32_t known = find(target);
+    THAW_ASSIGN(const uint32_t parent, parent_of(parts));
+    // A link to itself changes nothing.
+    if (known != kNone && known == names_.find(parent, parts.back())) return {};
+    if (known != kNone && names_.kind(known) == NameKind::folder) {
+      return refused("it is a hard link to a folder");
+    }
+    const bool waits = known == kNone || names_.kind(known) == NameKind::unlinked;
+    THAW_ASSIGN(const uint32_t id, place(parts, NameKind::unlinked));
+    if (!waits) return link(id, known);
+    // Joined anew: what it was split into lies in the entry.
+    std::string path;
+    for (const std::string_view part : target)
+      path += (path.empty() ? "" : "/") + std::string(part);
+    forward_bytes_ += path.size();
+    if (forward_bytes_ > kForwardBytes) {
+      return Error(Code::exhausted, "too many hard links come before what they lead to");
+    }
+    forward_[id] = std::move(path);
+    return {};
+  }
+
+  uint32_t find(const Parts& parts) const {
+    uint32_t at = 0;
+    for (const std::string_view part : parts) {
+      if (names_.kind(at) != NameKind::folder) return kNone;
+      at = names_.find(at, part);
+      if (at == kNone) return kNone;
+    }
+    return at;
+  }
+
+  Result<> link(uint32_t id, uint32_t target) {
+    names_.set_kind(id, names_.kind(target));
+    ++(names_.kind(target) == NameKind::file ? totals_.tree.files : totals_.tree.others);
+    return sink_.link(context_, id, target);
+  }
+
+  // Those that came before their targets. Each step of a chain is taken once.
+  Result<> link_forward() {
+    std::vector<uint32_t> chain;
+    while (!forward_.empty()) {
+      THAW_CHECK(context_.alive());
+      chain.assign(1, forward_.begin()->first);
+      uint32_t target = kNone;
+      while (true) {
+        const uint32_t link_id = chain.back();
+        const std::string path = forward_.at(link_id);
+        auto parts = parts_of(path);
+        target = parts ? find(*parts) : kNone;
+        const std::string what = "entry " + shown(names_.path(link_id));
+        if (target == kNone) {
+          return refused(what + " is a hard link to " + shown(path) +
+                         ", which is not in the archive");
+        }
+        if (names_.kind(target) == NameKind::folder) {
+          return refused(what + " is a hard link to a folder");
+        }
+        if (names_.kind(target) != NameKind::unlinked) break;
+        // A circle comes back to a link that is on this way; longer than all of them it cannot be.
+        if (chain.size() > forward_.size()) {
+          return refused(what + " is a hard link that leads to itself");
+        }
+        chain.push_back(target);
+      }
+      for (; !chain.empty(); chain.pop_back()) {
+        if (forward_.erase(chain.back()) == 0) continue;
+        THAW_CHECK(link(chain.back(), target));
+      }
+    }
+    return {};
+  }
+
+  const Context& context_;
+  TarReader& reader_;
+  NameTable& names_;
+  TreeSink& sink_;
+  const WalkOptions& options_;
+  std::map<uint32_t, std::string> forward_;  // hard links that wait, and where they lead
+  uint64_t forward_bytes_ = 0;  // of their targets, those that were found since included
+  WalkTotals totals_{.tree = {.dirs = 1}};
+};
+
+}  // namespace
+
+Result<WalkTotals> walk(const Context& context, TarReader& reader, NameTable& names, TreeSink& sink,
+                        const WalkOptions& options) {
+  return Walk(context, reader, names, sink, options).run();
+}
+
+}  // namespace thaw::archive
