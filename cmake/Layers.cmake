@@ -14,6 +14,7 @@ pkg_check_modules(libcurl REQUIRED IMPORTED_TARGET libcurl)
 find_package(pugixml REQUIRED)
 pkg_check_modules(sqlite3 REQUIRED IMPORTED_TARGET sqlite3)
 pkg_check_modules(hiredis REQUIRED IMPORTED_TARGET hiredis)
+pkg_check_modules(yamlcpp REQUIRED IMPORTED_TARGET yaml-cpp)
 
 # What each folder links besides the folders above it. To add a library: find it above, name it
 # here at the lowest folder that uses it, and add its package to the build group in ./dev.
@@ -34,6 +35,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
 endif()
 set(THAW_LINKS_object PkgConfig::libcurl pugixml::pugixml)
 set(THAW_LINKS_index PkgConfig::sqlite3 PkgConfig::hiredis OpenSSL::SSL)
+set(THAW_LINKS_cache PkgConfig::yamlcpp)
 set(THAW_LINKS_app PkgConfig::tomlplusplus)
 
 set(layers_file "${PROJECT_SOURCE_DIR}/cmake/layers.txt")
