@@ -54,7 +54,8 @@ std::string shown(std::string_view value) {
 
 }  // namespace
 
-Address::Address(const Definition& definition, std::string project, std::vector<KeyValue> values)
+Address::Address(const Definition& definition, const std::string& project,
+                 std::vector<KeyValue> values)
     : prefix_("ci/" + segment_of(project) + "/"),
       name_(definition.name),
       values_(std::move(values)),

@@ -31,7 +31,7 @@ class Address {
   // Computes the values; reads files for checksums. Errors are those of file_checksum().
   static Result<Address> resolve(const Context& context, const Definition& definition,
                                  const KeySources& sources);
-  Address(const Definition& definition, std::string project, std::vector<KeyValue> values);
+  Address(const Definition& definition, const std::string& project, std::vector<KeyValue> values);
 
   size_t parts() const { return values_.size(); }
   size_t required_parts() const { return required_; }

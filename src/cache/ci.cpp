@@ -205,7 +205,7 @@ Result<> set_fact(CiFacts& facts, std::string_view assignment) {
     return Error(Code::invalid, "\"" + std::string(assignment) + "\" is not NAME=VALUE");
   }
   std::string value(assignment.substr(equals + 1));
-  const std::pair<std::string_view, std::string CiFacts::*> kNames[] = {
+  constexpr std::pair<std::string_view, std::string CiFacts::*> kNames[] = {
       {"os", &CiFacts::os},           {"arch", &CiFacts::arch},
       {"branch", &CiFacts::branch},   {"step", &CiFacts::step},
       {"project", &CiFacts::project}, {"pipeline", &CiFacts::pipeline},

@@ -31,35 +31,46 @@ const char* name_of(State state) {
   return "";
 }
 
+namespace {
+
+void fail(Record& record, const Error& error) {
+  record.state = State::failed;
+  record.error = error;
+  record.message = error.text();
+}
+
+// The first thread that notices the end of the context stops the others: what they then say was
+// cancelled ended for the context's reason, a deadline as a rule.
+void tell_why(const Context& context, Record& record) {
+  if (!record.error || record.error->code() != Code::cancelled) return;
+  if (const auto alive = context.alive(); !alive) fail(record, alive.error());
+}
+
+}  // namespace
+
 std::vector<Record> fan_out(const Context& context, const Job& job,
                             const std::vector<Definition>& definitions, unsigned concurrency,
                             const Work& work, const std::function<void(const Record&)>& done) {
   using Clock = std::chrono::steady_clock;
   std::vector<Record> records(definitions.size());
-  std::vector<char> begun(definitions.size(), 0);
+  for (size_t i = 0; i < records.size(); ++i) {
+    records[i].name = definitions[i].name;
+    fail(records[i], Error(Code::cancelled, "it was not begun"));
+  }
   std::mutex telling;
   const auto one = [&](const Context& inner, unsigned, size_t index) -> Result<> {
-    begun[index] = 1;
     const auto began = Clock::now();
     Record record = work(inner, job, definitions[index]);
     record.took = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - began);
+    tell_why(context, record);
     const std::lock_guard lock(telling);
     if (done) done(record);
     records[index] = std::move(record);
     // What fails is in its record: an error here would end the others.
     return {};
   };
-  const auto all = parallel_for(context, concurrency, definitions.size(), one);
-  for (size_t i = 0; i < definitions.size(); ++i) {
-    if (begun[i] != 0) continue;
-    records[i].name = definitions[i].name;
-    records[i].state = State::failed;
-    const auto alive = context.alive();
-    records[i].error = !all     ? all.error()
-                       : !alive ? alive.error()
-                                : Error(Code::cancelled, "it was not begun");
-    records[i].message = records[i].error->text();
-  }
+  [[maybe_unused]] const auto ended = parallel_for(context, concurrency, definitions.size(), one);
+  for (Record& record : records) tell_why(context, record);
   return records;
 }
 

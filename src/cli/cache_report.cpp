@@ -109,9 +109,9 @@ std::string cache_line(const Record& record) {
 }
 
 std::string cache_table(const std::vector<Record>& records, Timestamp now) {
-  constexpr Align left = Align::left;
-  constexpr Align right = Align::right;
-  return table({left, left, right, right, right, right}, rows_of(records, now));
+  constexpr Align kLeft = Align::left;
+  constexpr Align kRight = Align::right;
+  return table({kLeft, kLeft, kRight, kRight, kRight, kRight}, rows_of(records, now));
 }
 
 std::string cache_markdown(CacheVerb verb, const std::vector<Record>& records, Timestamp now) {

@@ -42,7 +42,7 @@ class Job:
         for folder in (self.cwd, self.home, self.programs):
             os.makedirs(folder)
         os.symlink(binary(), f"{self.programs}/thaw")
-        self.program("npm", "mkdir -p node_modules/a ~/.npm && echo package > node_modules/a/index.js && echo x > ~/.npm/x")
+        self.program("npm", "mkdir -p node_modules/a ~/.npm; echo package > node_modules/a/index.js; echo x > ~/.npm/x")
         self.program("buildkite-agent", 'cat > "annotation.md"')
         write(f"{self.cwd}/.thaw/cache.yml", yaml_of("CI caches").encode())
         write(f"{self.cwd}/package-lock.json", b"{}")
@@ -83,7 +83,8 @@ def main_of(ci, folder):
             "GITHUB_STEP_SUMMARY": f"{folder}/summary.md"},
         "GitLab": lambda: {
             "CI": "true", "GITLAB_CI": "true", "CI_COMMIT_BRANCH": "main", "CI_COMMIT_REF_NAME": "main",
-            "CI_DEFAULT_BRANCH": "main", "CI_PROJECT_PATH": "acme/shop", "CI_PROJECT_NAME": "shop", "CI_JOB_NAME": "test"},
+            "CI_DEFAULT_BRANCH": "main", "CI_PROJECT_PATH": "acme/shop", "CI_PROJECT_NAME": "shop",
+            "CI_JOB_NAME": "test"},
     }[ci]()
 
 
