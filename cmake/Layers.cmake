@@ -18,6 +18,7 @@ pkg_check_modules(libarchive REQUIRED IMPORTED_TARGET libarchive)
 pkg_check_modules(libdeflate REQUIRED IMPORTED_TARGET libdeflate)
 pkg_check_modules(zlib REQUIRED IMPORTED_TARGET zlib)
 pkg_check_modules(liblzma REQUIRED IMPORTED_TARGET liblzma)
+pkg_check_modules(yamlcpp REQUIRED IMPORTED_TARGET yaml-cpp)
 
 # What each folder links besides the folders above it. To add a library: find it above, name it
 # here at the lowest folder that uses it, and add its package to the build group in ./dev.
@@ -40,6 +41,7 @@ set(THAW_LINKS_object PkgConfig::libcurl pugixml::pugixml)
 set(THAW_LINKS_index PkgConfig::sqlite3 PkgConfig::hiredis OpenSSL::SSL)
 set(THAW_LINKS_archive PkgConfig::libarchive PkgConfig::libdeflate PkgConfig::zlib
   PkgConfig::liblzma)
+set(THAW_LINKS_cache PkgConfig::yamlcpp)
 set(THAW_LINKS_app PkgConfig::tomlplusplus)
 
 set(layers_file "${PROJECT_SOURCE_DIR}/cmake/layers.txt")

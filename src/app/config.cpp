@@ -147,6 +147,14 @@ Result<> set_policy_switch(Draft& draft, const SettingValue& value) {
   return {};
 }
 
+// --- CI caches
+
+Result<> set_cache_write(Draft& draft, const SettingValue& value) {
+  THAW_ASSIGN(const std::string text, text_of(value));
+  THAW_ASSIGN(draft.config.cache_write, cache::WritePolicy::parse(text));
+  return {};
+}
+
 // --- tiers
 
 Result<> set_use_tiers(Draft& draft, const SettingValue& value) {
@@ -173,6 +181,7 @@ constexpr Known kKnown[] = {
     {"policy.accept_after_refusals", set_accept_after_refusals},
     {"limits.threads", set_threads},
     {"tiers", set_use_tiers},
+    {"cache.write", set_cache_write},
     {"retry.attempts", set_attempts},
     {"retry.base", set_duration<[](Config& config) { return &config.retry.base_ms; }>},
     {"retry.cap", set_duration<[](Config& config) { return &config.retry.cap_ms; }>},
@@ -287,7 +296,12 @@ Result<Config> load_config(const Context& context, const ConfigSources& sources,
   if (!draft.use_tiers) draft.config.tiers.clear();
   THAW_ASSIGN(draft.config.retention, draft.retention.finish());
   // What helps must not hold up for ever what it helps.
-  if (draft.config.advisory && !draft.timeout_named) draft.config.timeout_ms = kAdvisoryTimeout;
+  if (draft.timeout_named) return std::move(draft.config);
+  if (sources.default_timeout) {
+    draft.config.timeout_ms = sources.default_timeout;
+  } else if (draft.config.advisory) {
+    draft.config.timeout_ms = kAdvisoryTimeout;
+  }
   return std::move(draft.config);
 }
 

@@ -15,6 +15,7 @@
 #include "base/environment.h"
 #include "base/log.h"
 #include "base/result.h"
+#include "cache/scope.h"
 #include "gc/retention.h"
 #include "object/retrying.h"
 #include "object/s3/credentials.h"
@@ -41,6 +42,7 @@ struct Config {
   s3::Credentials credentials;              // for S3; without a key id: the standard chain
   std::vector<TierConfig> tiers;            // nearest first
   std::vector<gc::RetentionRule> retention;
+  cache::WritePolicy cache_write;  // of CI caches
 };
 
 // What names configuration, beside the environment.
@@ -48,6 +50,8 @@ struct ConfigSources {
   std::optional<std::string> file;  // --config
   std::optional<std::string> json;  // --config-json: a path, or fd:N
   std::vector<Setting> flags;       // named as in the file
+  // Of a command that must not wait for ever, where no source names a timeout.
+  std::optional<std::chrono::milliseconds> default_timeout{};
 };
 
 // Precedence: flag, JSON, environment (THAW_STORE, THAW_ADVISORY), file, default. The file is

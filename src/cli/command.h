@@ -2,7 +2,9 @@
 #pragma once
 
 #include <CLI/App.hpp>
+#include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -54,6 +56,10 @@ class Command {
   virtual Result<> check() = 0;
   // Whether an advisory command without a named store does nothing.
   virtual bool needs_store() const { return true; }
+  // Whether it runs under --advisory, where the command itself says so, whatever the configuration
+  // does; and its time limit where nobody names one.
+  virtual std::optional<bool> advisory() const { return std::nullopt; }
+  virtual std::optional<std::chrono::milliseconds> default_timeout() const { return std::nullopt; }
   // What it works on, for messages: "site/shop@3".
   virtual std::string subject() const = 0;
   virtual Outcome run(Session& session) = 0;
@@ -74,5 +80,6 @@ std::unique_ptr<Command> make_tier();
 std::unique_ptr<Command> make_doctor();
 std::unique_ptr<Command> make_golden();
 std::unique_ptr<Command> make_archive();
+std::unique_ptr<Command> make_cache();
 
 }  // namespace thaw::cli

@@ -43,6 +43,7 @@ A flag stands over --config-json, that over the environment, that over the file.
   [retry] attempts, base, cap
   [s3] connect_timeout, stall_timeout, hedge_after, ca_file, access_key_id, secret_access_key, session_token
   [[tier]] kind = "disk"|"bucket", path|url, max_bytes, block_size, fill: nearest first
+  [cache] write = "always"|"never"|"branches: [main, release/*]": who may save CI caches
   [[retention]] prefix, keep_last, keep_within, keep_label, ttl: what `thaw gc` keeps
 
 Exit codes (0 for 1, 3 and 4 under --advisory; the result then says what happened):
@@ -176,7 +177,7 @@ CommandLine::CommandLine() : app_(kDescription, "thaw") {
   declare_global_options();
   for (const auto& make : {make_save, make_restore, make_ls, make_inspect, make_diff, make_rm,
                            make_verify, make_read, make_extract, make_invalidate, make_gc,
-                           make_tier, make_golden, make_archive, make_doctor}) {
+                           make_tier, make_golden, make_archive, make_cache, make_doctor}) {
     declare(make());
   }
   declare_completion();
@@ -333,6 +334,9 @@ ConfigSources CommandLine::sources() const {
   if (no_stat_cache_) flag("stat_cache", false, "--no-stat-cache");
   if (quiet_) flag("log_level", "error", "--quiet");
   if (verbose_ > 0) flag("log_level", verbose_ > 1 ? "debug" : "info", "--verbose");
+  if (chosen_ == nullptr) return sources;
+  if (const auto advisory = chosen_->advisory()) flag("advisory", *advisory, "the command");
+  sources.default_timeout = chosen_->default_timeout();
   return sources;
 }
 

@@ -1,0 +1,234 @@
+#include "cache/file_checksum.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <memory>
+#include <set>
+
+#include "base/bytes.h"
+#include "base/fd.h"
+#include "format/digest.h"
+#include "snapshot/glob.h"
+
+namespace thaw::cache {
+namespace {
+
+constexpr size_t kReadBytes = size_t{1} << 20;
+constexpr size_t kMostExpanded = 256;
+constexpr size_t kDeepest = 1024;
+
+bool has_wildcard(std::string_view path) {
+  return path.find_first_of("*?[{") != std::string_view::npos;
+}
+
+std::string under(const std::string& directory, const std::string& path) {
+  if (path.starts_with('/')) return path;
+  return directory.ends_with('/') ? directory + path : directory + '/' + path;
+}
+
+Result<Digest> digest_of(const Context& context, const std::string& path) {
+  // A pipe would otherwise be waited for.
+  THAW_ASSIGN(const UniqueFd fd, open_path(path, O_RDONLY | O_NONBLOCK | O_NOCTTY));
+  struct stat status {};
+  if (::fstat(fd.get(), &status) != 0) return errno_error(errno, "look at " + path);
+  if (!S_ISREG(status.st_mode)) return Error(Code::invalid, path + " is not a file");
+  Sha256 hash;
+  ByteVector buffer(kReadBytes);
+  for (uint64_t offset = 0;;) {
+    THAW_CHECK(context.alive().within("read " + path));
+    THAW_ASSIGN(const size_t n, pread_up_to(fd.get(), buffer.span(), offset, path));
+    hash.update(buffer.view().first(n));
+    offset += n;
+    if (n < buffer.size()) return hash.finish();
+  }
+}
+
+// A pattern, cut where its wildcards begin.
+struct Pattern {
+  std::string folder;  // relative or absolute; "" is the directory itself
+  std::string rest;    // below it
+  size_t levels;       // how deep a match may lie below `folder`
+};
+
+Pattern cut(const std::string& pattern) {
+  const size_t wildcard = std::min(pattern.find_first_of("*?[{\\"), pattern.size());
+  const size_t slash = pattern.rfind('/', wildcard);
+  Pattern cut{"", pattern, 0};
+  if (slash != std::string::npos) {
+    cut.folder = slash == 0 ? "/" : pattern.substr(0, slash);
+    cut.rest = pattern.substr(slash + 1);
+  }
+  const bool any_depth = ("/" + cut.rest + "/").find("/**/") != std::string::npos;
+  cut.levels = any_depth
+                   ? kDeepest
+                   : 1 + static_cast<size_t>(std::count(cut.rest.begin(), cut.rest.end(), '/'));
+  return cut;
+}
+
+// Finds the files that patterns match; counts every name that it sees.
+class Walk {
+ public:
+  Walk(const Context& context, const std::string& directory, uint64_t most_names)
+      : context_(context), directory_(directory), most_names_(most_names) {}
+
+  Result<> find(const std::string& text) {
+    const Pattern pattern = cut(text);
+    // Anchored by '/': without one a glob would match at any depth.
+    const std::string anchored = "/" + pattern.rest;
+    THAW_CHECK(check_glob(anchored).within("checksum"));
+    const Globs globs({anchored});
+    return list(pattern, globs, "", 1);
+  }
+
+  // As paths from the directory, or absolute where a pattern was.
+  const std::set<std::string>& found() const { return found_; }
+
+ private:
+  struct CloseDirectory {
+    void operator()(DIR* folder) const { ::closedir(folder); }
+  };
+
+  // Lists `below`, "" or "a/b/", of the pattern's folder.
+  Result<> list(const Pattern& pattern, const Globs& globs, const std::string& below,
+                size_t level) {
+    THAW_CHECK(context_.alive());
+    const std::string prefix = pattern.folder.empty() || pattern.folder.ends_with('/')
+                                   ? pattern.folder
+                                   : pattern.folder + "/";
+    const std::string path = under(directory_, prefix + below);
+    const std::unique_ptr<DIR, CloseDirectory> folder(::opendir(path.empty() ? "." : path.c_str()));
+    if (folder == nullptr) {
+      // What is not there, or vanishes, holds no match.
+      if (errno == ENOENT || errno == ENOTDIR) return {};
+      return errno_error(errno, "list " + path);
+    }
+    std::vector<std::string> deeper;
+    for (errno = 0; const struct dirent* each = ::readdir(folder.get()); errno = 0) {
+      const std::string name = each->d_name;
+      if (name == "." || name == "..") continue;
+      if (++seen_ > most_names_) {
+        return Error(Code::exhausted, fmt::format("checksum: more than {} names to look at in {}",
+                                                  most_names_, directory_));
+      }
+      struct stat status {};
+      if (::fstatat(::dirfd(folder.get()), each->d_name, &status, AT_SYMLINK_NOFOLLOW) != 0)
+        continue;
+      const std::string relative = below + name;
+      if (S_ISDIR(status.st_mode)) {
+        if (level < pattern.levels) deeper.push_back(relative + "/");
+        continue;
+      }
+      const bool is_file = S_ISREG(status.st_mode) ||
+                           (S_ISLNK(status.st_mode) &&
+                            ::fstatat(::dirfd(folder.get()), each->d_name, &status, 0) == 0 &&
+                            S_ISREG(status.st_mode));
+      if (is_file && globs.match(relative)) found_.insert(prefix + relative);
+    }
+    if (errno != 0) return errno_error(errno, "list " + path);
+    for (const std::string& each : deeper) THAW_CHECK(list(pattern, globs, each, level + 1));
+    return {};
+  }
+
+  const Context& context_;
+  const std::string& directory_;
+  const uint64_t most_names_;
+  uint64_t seen_ = 0;
+  std::set<std::string> found_;
+};
+
+// The alternatives of the first brace expression that has a comma: [begin, end) of each, and where
+// the expression lies. Empty where there is none.
+struct Braces {
+  size_t open = 0;
+  size_t close = 0;
+  std::vector<std::string> choices;
+};
+Braces first_braces(const std::string& pattern) {
+  for (size_t open = pattern.find('{'); open != std::string::npos;
+       open = pattern.find('{', open + 1)) {
+    Braces braces{open, 0, {}};
+    size_t depth = 0;
+    size_t begin = open + 1;
+    for (size_t at = open; at < pattern.size(); ++at) {
+      if (pattern[at] == '{') ++depth;
+      if (pattern[at] == '}') --depth;
+      const bool ends = depth == 0;
+      if (!ends && !(depth == 1 && pattern[at] == ',')) continue;
+      braces.choices.push_back(pattern.substr(begin, at - begin));
+      begin = at + 1;
+      if (!ends) continue;
+      braces.close = at;
+      break;
+    }
+    if (braces.close != 0 && braces.choices.size() > 1) return braces;
+  }
+  return {};
+}
+
+std::string quoted_list(const std::vector<std::string>& patterns) {
+  std::string text;
+  for (const std::string& each : patterns) text += (text.empty() ? "\"" : ", \"") + each + '"';
+  return text;
+}
+
+}  // namespace
+
+Result<std::vector<std::string>> expand_braces(const std::string& pattern) {
+  std::vector<std::string> pending = {pattern};
+  std::vector<std::string> done;
+  while (!pending.empty()) {
+    const std::string one = std::move(pending.back());
+    pending.pop_back();
+    const Braces braces = first_braces(one);
+    if (braces.choices.empty()) {
+      done.push_back(one);
+    } else {
+      for (const std::string& choice : braces.choices)
+        pending.push_back(one.substr(0, braces.open) + choice + one.substr(braces.close + 1));
+    }
+    if (done.size() + pending.size() > kMostExpanded) {
+      return Error(Code::exhausted, fmt::format("pattern \"{}\" stands for more than {} patterns",
+                                                pattern, kMostExpanded));
+    }
+  }
+  std::sort(done.begin(), done.end());
+  return done;
+}
+
+Result<std::string> file_checksum(const Context& context, const std::string& directory,
+                                  const std::vector<std::string>& patterns, uint64_t most_names) {
+  if (patterns.size() == 1 && !has_wildcard(patterns.front())) {
+    auto digest = digest_of(context, under(directory, patterns.front()));
+    if (!digest) return std::move(digest).error().within("checksum");
+    return digest->hex();
+  }
+  Walk walk(context, directory, most_names);
+  std::set<std::string> paths;
+  for (const std::string& pattern : patterns) {
+    if (!has_wildcard(pattern)) {
+      paths.insert(pattern);
+      continue;
+    }
+    THAW_ASSIGN(const auto expanded, expand_braces(pattern));
+    for (const std::string& each : expanded) THAW_CHECK(walk.find(each));
+  }
+  paths.insert(walk.found().begin(), walk.found().end());
+  if (paths.empty()) {
+    return Error(Code::not_found, fmt::format("checksum: {} matches no file in {}",
+                                              quoted_list(patterns), directory));
+  }
+  Sha256 whole;
+  for (const std::string& path : paths) {
+    auto digest = digest_of(context, under(directory, path));
+    if (!digest) return std::move(digest).error().within("checksum");
+    whole.update(Bytes(digest->bytes));
+  }
+  return whole.finish().hex();
+}
+
+}  // namespace thaw::cache

@@ -1,0 +1,203 @@
+#include "cache/restore_cache.h"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <system_error>
+
+#include "base/log.h"
+#include "cache/address.h"
+#include "cache/local_tree.h"
+#include "cache/lookup.h"
+#include "cache/single_file.h"
+#include "snapshot/catalog.h"
+#include "snapshot/last_use.h"
+
+namespace thaw::cache {
+namespace {
+
+// Generations of a target under one key that are found corrupt before the next key is tried.
+constexpr size_t kMostCorrupt = 3;
+constexpr std::chrono::milliseconds kNoteTimeout{1000};
+
+// One restore, step by step.
+class CacheRestorer {
+ public:
+  CacheRestorer(const Context& context, const Job& job, const Definition& definition)
+      : context_(context), job_(job), definition_(definition) {
+    record_.name = definition.name;
+  }
+
+  Record run() {
+    if (const auto done = restore_first_found(); !done) fail(done.error());
+    return std::move(record_);
+  }
+
+ private:
+  Result<> restore_first_found();
+  Result<bool> restore_from(const Address& address, const Place& place);
+  Result<> put_targets(const Found& found);
+  Result<> put_target(const Target& target, const Entry& entry);
+  Result<RestoreReport> restore_tree(const Entry& entry, const std::string& path,
+                                     RestoreMode mode) const;
+  Result<> put_file(const Entry& entry, const std::string& path);
+  void describe(const Found& found, const Address& address);
+  bool retire_corrupt(const KeyRef& ref, const std::string& scope, const Error& error);
+  void fail(const Error& error) {
+    record_.state = State::failed;
+    record_.hit.reset();
+    record_.error = error;
+    record_.message = error.text();
+  }
+
+  const Context& context_;
+  const Job& job_;
+  const Definition& definition_;
+  Record record_;
+  std::optional<Error> corrupt_;      // what was met on the way
+  std::optional<KeyRef> corrupt_at_;  // the generation that is broken
+  bool all_equal_ = true;
+};
+
+Result<> CacheRestorer::restore_first_found() {
+  THAW_CHECK(check_side_by_side(definition_.targets, job_.anchors));
+  THAW_ASSIGN(const Address address,
+              Address::resolve(context_, definition_,
+                               {job_.facts, job_.environment, job_.anchors.working_directory}));
+  record_.key_text = address.text();
+  for (const Place& place : places_of(address, job_.scopes)) {
+    THAW_ASSIGN(const bool done, restore_from(address, place));
+    if (done) return {};
+  }
+  if (corrupt_) return *corrupt_;
+  record_.state = State::miss;
+  record_.key = address.key(job_.scopes.front(), address.parts(), 0).text();
+  return {};
+}
+
+// Whether the cache was there, and is restored. What is corrupt counts as not there.
+Result<bool> CacheRestorer::restore_from(const Address& address, const Place& place) {
+  for (size_t attempt = 0; attempt < kMostCorrupt * definition_.targets.size(); ++attempt) {
+    corrupt_at_.reset();
+    auto found =
+        look_up(context_, job_.store, address, place, definition_.targets.size(), &corrupt_at_);
+    Result<> done;
+    if (found && !*found) return false;
+    if (found) {
+      describe(**found, address);
+      done = put_targets(**found);
+      if (done) return true;
+    } else {
+      done = std::move(found).error();
+    }
+    // Removed between the two looks at it.
+    if (done.error().code() == Code::not_found) return false;
+    if (done.error().code() != Code::corrupt) return std::move(done).error();
+    corrupt_ = done.error();
+    if (!corrupt_at_ || !retire_corrupt(*corrupt_at_, place.scope, done.error())) return false;
+  }
+  return false;
+}
+
+void CacheRestorer::describe(const Found& found, const Address& address) {
+  record_.scope = found.scope;
+  record_.hit = found.parts == address.parts() ? Hit::exact : Hit::fallback;
+  record_.key = found.entries.front().key;
+  record_.generation = found.entries.front().generation;
+  record_.created_ns = found.entries.front().created_ns;
+  record_.bytes = record_.files = 0;
+  for (const Entry& entry : found.entries) {
+    record_.bytes += entry.totals.bytes;
+    record_.files += entry.totals.files;
+  }
+}
+
+Result<> CacheRestorer::put_targets(const Found& found) {
+  all_equal_ = true;
+  record_.restored.clear();
+  for (size_t i = 0; i < found.entries.size(); ++i) {
+    const Entry& entry = found.entries[i];
+    auto put = put_target(definition_.targets[i], entry);
+    if (!put && put.error().code() == Code::corrupt) {
+      THAW_ASSIGN(Key key, Key::parse(entry.key));
+      corrupt_at_ = KeyRef{std::move(key), entry.generation};
+    }
+    if (!put) return std::move(put).within(definition_.targets[i].text());
+    record_.restored.push_back(definition_.targets[i].text());
+  }
+  record_.state = all_equal_ ? State::equal : State::restored;
+  return {};
+}
+
+Result<> CacheRestorer::put_target(const Target& target, const Entry& entry) {
+  THAW_ASSIGN(const std::string path, target.path(job_.anchors));
+  const auto kind = entry.labels.find(kTargetLabel);
+  if (kind != entry.labels.end() && kind->second == kFileTarget) return put_file(entry, path);
+  RestoreMode mode = RestoreMode::replace;
+  if (job_.stat_cache_dir) {
+    THAW_ASSIGN(const auto here, known_ids(context_, path, *job_.stat_cache_dir, job_.threads));
+    if (here && *here == entry.ids) {
+      const Context noting = context_.within(kNoteTimeout);
+      const auto noted = note_use(noting, job_.store, entry);
+      if (!noted) log::info("the use of {} was not noted: {}", entry.key, noted.error().text());
+      return {};
+    }
+    // No content is written then, only attributes, and these only where they differ.
+    if (here && here->content == entry.ids.content) mode = RestoreMode::sync;
+  }
+  all_equal_ = false;
+  std::error_code fault;
+  // Of another kind than what is restored; a link is left to the engine.
+  if (std::filesystem::is_regular_file(std::filesystem::symlink_status(path, fault)))
+    return Error(Code::denied, path + " is a file, and a directory is to be restored there");
+  THAW_ASSIGN(const RestoreReport report, restore_tree(entry, path, mode));
+  record_.moved_bytes += report.fetched_bytes;
+  return {};
+}
+
+Result<RestoreReport> CacheRestorer::restore_tree(const Entry& entry, const std::string& path,
+                                                  RestoreMode mode) const {
+  THAW_ASSIGN(Key key, Key::parse(entry.key));
+  const RestoreRequest request{.ref = {std::move(key), entry.generation},
+                               .target = path,
+                               .mode = mode,
+                               .protected_paths = job_.protected_paths,
+                               .stat_cache_dir = job_.stat_cache_dir,
+                               .damage_dir = job_.damage_dir,
+                               .threads = job_.threads,
+                               .distance = job_.distance};
+  return restore(context_, job_.store, request, nullptr);
+}
+
+Result<> CacheRestorer::put_file(const Entry& entry, const std::string& path) {
+  all_equal_ = false;
+  std::error_code fault;
+  if (std::filesystem::is_directory(std::filesystem::symlink_status(path, fault)))
+    return Error(Code::denied, path + " is a directory, and a file is to be restored there");
+  THAW_ASSIGN(const FileStage stage, stage_for(context_, path));
+  THAW_ASSIGN(const RestoreReport report, restore_tree(entry, stage.tree, RestoreMode::merge));
+  record_.moved_bytes += report.fetched_bytes;
+  return put_in_place(stage, path);
+}
+
+// Whether the generation is out of the way now.
+bool CacheRestorer::retire_corrupt(const KeyRef& ref, const std::string& scope,
+                                   const Error& error) {
+  log::warn("cache {}: {} is corrupt: {}", definition_.name, ref.text(), error.text());
+  if (scope != job_.scopes.front() || job_.may_not_write) return false;
+  const auto retired = retire(context_, job_.store, ref.key, *ref.generation);
+  if (!retired) {
+    log::warn("{} was not retired: {}", ref.text(), retired.error().text());
+    return false;
+  }
+  record_.retired.push_back(ref.text());
+  return true;
+}
+
+}  // namespace
+
+Record restore_cache(const Context& context, const Job& job, const Definition& definition) {
+  return CacheRestorer(context, job, definition).run();
+}
+
+}  // namespace thaw::cache

@@ -1,0 +1,14 @@
+// Restoring one cache.
+#pragma once
+
+#include "base/context.h"
+#include "cache/definition.h"
+#include "cache/job.h"
+
+namespace thaw::cache {
+
+// Each target is the old tree or the whole new one. Never fails: what went wrong is in the record.
+// A corrupt generation is retired if the job may write its scope, and the next candidate is tried.
+Record restore_cache(const Context& context, const Job& job, const Definition& definition);
+
+}  // namespace thaw::cache
