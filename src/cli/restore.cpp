@@ -5,7 +5,7 @@
 #include "cli/choice.h"
 #include "cli/command.h"
 #include "cli/describe.h"
-#include "cli/protected_paths.h"
+#include "cli/requests.h"
 #include "cli/text.h"
 #include "snapshot/restore.h"
 
@@ -87,20 +87,12 @@ Result<> Restore::check() {
 }
 
 RestoreRequest Restore::request_for(const Session& session) const {
-  RestoreMode mode = RestoreMode::replace;
-  if (mode_ == "merge") mode = RestoreMode::merge;
-  if (mode_ == "sync") mode = RestoreMode::sync;
-  return {.ref = *parsed_ref_,
-          .fallbacks = parsed_fallbacks_,
-          .target = path_,
-          .mode = mode,
-          .owners = !no_owner_,
-          .xattrs = !no_xattrs_,
-          .protected_paths = protected_paths(session),
-          .stat_cache_dir = stat_cache_dir(session),
-          .damage_dir = damage_dir(session),
-          .threads = session.config.threads,
-          .distance = session.distance()};
+  RestoreRequest request = restore_request(session, *parsed_ref_, path_);
+  request.fallbacks = parsed_fallbacks_;
+  request.mode = restore_mode(mode_);
+  request.owners = !no_owner_;
+  request.xattrs = !no_xattrs_;
+  return request;
 }
 
 Outcome Restore::run(Session& session) {
