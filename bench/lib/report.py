@@ -20,7 +20,7 @@ class Row:
     measured: float
     limit: float = None  # None: for information
     aim: float = None    # where it should end up one day
-    unit: str = "x"      # a ratio; or "B", a number of bytes
+    unit: str = "x"      # a ratio; or "B", a number of bytes; or "ms"
     detail: str = ""
 
     @property
@@ -36,6 +36,8 @@ class Row:
     def _shown(self, value):
         if value is None:
             return ""
+        if self.unit == "ms":
+            return f"{value:.1f} ms"
         if self.unit == "B":
             return f"{value / MIB:.0f} MiB" if value >= MIB else f"{value / 1024:.1f} KiB"
         return f"{value:.3f}x" if value < 0.1 else f"{value:.2f}x"

@@ -25,6 +25,7 @@ struct Draft {
   bool use_tiers = true;
   TierSettings tiers;
   RetentionSettings retention;
+  RunPathSettings run_paths;
 };
 
 // --- settings
@@ -155,6 +156,14 @@ Result<> set_cache_write(Draft& draft, const SettingValue& value) {
   return {};
 }
 
+// --- `run`
+
+Result<> set_run_key(Draft& draft, const SettingValue& value) {
+  THAW_ASSIGN(draft.config.run_key, text_of(value));
+  if (draft.config.run_key->empty()) return expected("a key");
+  return {};
+}
+
 // --- tiers
 
 Result<> set_use_tiers(Draft& draft, const SettingValue& value) {
@@ -196,11 +205,16 @@ constexpr Known kKnown[] = {
      set_secret<[](Config& config) { return &config.credentials.secret_access_key; }>},
     {"s3.session_token",
      set_secret<[](Config& config) { return &config.credentials.session_token; }>},
+    {"run.key", set_run_key},
+    {"DECO_CACHE_S3_BUCKET", set_text<[](Config& config) { return &config.deco.bucket; }>},
+    {"DECO_CACHE_S3_REGION", set_text<[](Config& config) { return &config.deco.region; }>},
+    {"DECO_CACHE_S3_KEY", set_text<[](Config& config) { return &config.deco.key; }>},
 };
 
 Result<> apply(Draft& draft, const Setting& setting) {
   if (setting.name.starts_with(TierSettings::kPrefix)) return draft.tiers.apply(setting);
   if (setting.name.starts_with(RetentionSettings::kPrefix)) return draft.retention.apply(setting);
+  if (setting.name.starts_with(RunPathSettings::kPrefix)) return draft.run_paths.apply(setting);
   for (const Known& known : kKnown) {
     if (setting.name != known.name) continue;
     return known.set(draft, setting.value).within(setting.name).within(setting.where);
@@ -217,6 +231,7 @@ Result<> apply_all(Draft& draft, const std::vector<Setting>& settings) {
   };
   if (speaks_of(TierSettings::kPrefix)) draft.tiers = TierSettings();
   if (speaks_of(RetentionSettings::kPrefix)) draft.retention = RetentionSettings();
+  if (speaks_of(RunPathSettings::kPrefix)) draft.run_paths = RunPathSettings();
   for (const Setting& setting : settings) THAW_CHECK(apply(draft, setting));
   return {};
 }
@@ -245,10 +260,22 @@ Result<std::vector<Setting>> settings_of_file(const Context& context, const Conf
   return std::vector<Setting>();
 }
 
+Result<std::vector<Setting>> settings_of_json_source(const Context& context,
+                                                     const ConfigSources& sources) {
+  if (sources.json_text) return settings_of_json(*sources.json_text, sources.json.value_or("JSON"));
+  if (!sources.json) return std::vector<Setting>();
+  auto text = read_config_source(context, *sources.json);
+  if (!text) return std::move(text).error().within("--config-json");
+  return settings_of_json(*text, *sources.json);
+}
+
 std::vector<Setting> settings_of_environment(const Environment& environment) {
   std::vector<Setting> settings;
   for (const auto& [variable, name] :
-       {std::pair("THAW_STORE", "store"), std::pair("THAW_ADVISORY", "advisory")}) {
+       {std::pair("THAW_STORE", "store"), std::pair("THAW_ADVISORY", "advisory"),
+        std::pair("DECO_CACHE_S3_BUCKET", "DECO_CACHE_S3_BUCKET"),
+        std::pair("DECO_CACHE_S3_REGION", "DECO_CACHE_S3_REGION"),
+        std::pair("DECO_CACHE_S3_KEY", "DECO_CACHE_S3_KEY")}) {
     if (auto value = environment(variable)) settings.push_back({name, *std::move(value), variable});
   }
   return settings;
@@ -281,12 +308,8 @@ Result<Config> load_config(const Context& context, const ConfigSources& sources,
   THAW_ASSIGN(const auto from_file, settings_of_file(context, sources, environment, locations));
   THAW_CHECK(apply_all(draft, from_file));
   THAW_CHECK(apply_all(draft, settings_of_environment(environment)));
-  if (sources.json) {
-    auto text = read_config_source(context, *sources.json);
-    if (!text) return std::move(text).error().within("--config-json");
-    THAW_ASSIGN(const auto from_json, settings_of_json(*text, *sources.json));
-    THAW_CHECK(apply_all(draft, from_json));
-  }
+  THAW_ASSIGN(const auto from_json, settings_of_json_source(context, sources));
+  THAW_CHECK(apply_all(draft, from_json));
   THAW_CHECK(apply_all(draft, sources.flags));
   if (draft.config.credentials.access_key_id.empty() !=
       draft.config.credentials.secret_access_key.empty()) {
@@ -295,6 +318,7 @@ Result<Config> load_config(const Context& context, const ConfigSources& sources,
   THAW_ASSIGN(draft.config.tiers, draft.tiers.finish());
   if (!draft.use_tiers) draft.config.tiers.clear();
   THAW_ASSIGN(draft.config.retention, draft.retention.finish());
+  THAW_ASSIGN(draft.config.run_paths, draft.run_paths.finish());
   // What helps must not hold up for ever what it helps.
   if (draft.timeout_named) return std::move(draft.config);
   if (sources.default_timeout) {

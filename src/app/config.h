@@ -9,6 +9,7 @@
 
 #include "app/locations.h"
 #include "app/retention_settings.h"
+#include "app/run_settings.h"
 #include "app/settings.h"
 #include "app/tier_settings.h"
 #include "base/context.h"
@@ -43,21 +44,26 @@ struct Config {
   std::vector<TierConfig> tiers;            // nearest first
   std::vector<gc::RetentionRule> retention;
   cache::WritePolicy cache_write;  // of CI caches
+  std::optional<std::string> run_key;  // as it was written
+  std::vector<RunPath> run_paths;
+  DecoCache deco;
 };
 
 // What names configuration, beside the environment.
 struct ConfigSources {
-  std::optional<std::string> file;  // --config
-  std::optional<std::string> json;  // --config-json: a path, or fd:N
-  std::vector<Setting> flags;       // named as in the file
+  std::optional<std::string> file;         // --config
+  std::optional<std::string> json;         // --config-json: a path, or fd:N
+  std::optional<std::string> json_text{};  // or what was read from there already
+  std::vector<Setting> flags;              // named as in the file
   // Of a command that must not wait for ever, where no source names a timeout.
   std::optional<std::chrono::milliseconds> default_timeout{};
 };
 
-// Precedence: flag, JSON, environment (THAW_STORE, THAW_ADVISORY), file, default. The file is
+// Precedence: flag, JSON, environment (THAW_STORE, THAW_ADVISORY, DECO_CACHE_S3_…), file, default.
+// The file is
 // --config, else THAW_CONFIG, else the first of `locations.config_files` that exists; a named one
 // must exist. Every source is checked whole, also where a higher one overrides it; one that names
-// tiers, or retention, replaces those of lower ones together. All errors are
+// tiers, retention or paths of `run` replaces those of lower ones together. All errors are
 // the user's to mend, whatever their code; but cancelled and timeout are the context's end.
 Result<Config> load_config(const Context& context, const ConfigSources& sources,
                            const Environment& environment, const Locations& locations);

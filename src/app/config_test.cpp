@@ -50,6 +50,44 @@ class ConfigTest : public ::testing::Test {
   Locations locations_;
 };
 
+TEST_F(ConfigTest, PathsOfRunComeWithWhatIsTheirOwn) {
+  write("user.toml", "[run]\nkey = \"k\"\n[[run.path]]\npath = \"/a\"\n");
+  auto config = load();
+  ASSERT_TRUE(is_ok(config));
+  EXPECT_EQ(config->run_key, "k");
+  ASSERT_EQ(config->run_paths.size(), 1U);
+  sources_.json_text =
+      R"({"run": {"path": [{"path": "/b", "key": "x"}, {"path": "/c", "store": "s3://b/p",
+          "access_key_id": "id", "secret_access_key": "sesame"}]}})";
+  config = load();
+  ASSERT_TRUE(is_ok(config));
+  ASSERT_EQ(config->run_paths.size(), 2U);
+  EXPECT_EQ(config->run_paths[0].key, "x");
+  EXPECT_EQ(config->run_paths[1].store, "s3://b/p");
+  EXPECT_EQ(config->run_paths[1].credentials.access_key_id, "id");
+  for (const char* text :
+       {R"({"run": {"path": [{"key": "x"}]}})", R"({"run": {"path": [{"path": ""}]}})",
+        R"({"run": {"path": [{"path": "/a", "access_key_id": "id"}]}})",
+        R"({"run": {"path": [{"path": "/a", "colour": "red"}]}})",
+        R"({"run": {"path": {"a": "b"}}})", R"({"run": {"key": ""}})"}) {
+    sources_.json_text = text;
+    EXPECT_TRUE(fails_with(Code::invalid, load())) << text;
+  }
+}
+
+TEST_F(ConfigTest, TheDecoCacheIsUnderstoodInTheEnvironmentAndInJson) {
+  variables_ = {{"DECO_CACHE_S3_BUCKET", "b"}, {"DECO_CACHE_S3_KEY", "k"}};
+  auto config = load();
+  ASSERT_TRUE(is_ok(config));
+  EXPECT_EQ(config->deco.bucket, "b");
+  EXPECT_EQ(config->deco.region, "us-west-2");
+  sources_.json_text = R"({"DECO_CACHE_S3_KEY": "other", "DECO_CACHE_S3_REGION": "eu-central-1"})";
+  config = load();
+  ASSERT_TRUE(is_ok(config));
+  EXPECT_EQ(config->deco.key, "other");
+  EXPECT_EQ(config->deco.region, "eu-central-1");
+}
+
 TEST_F(ConfigTest, TiersOfAHigherSourceReplaceThoseOfALowerOne) {
   write("user.toml",
         "[[tier]]\nkind = \"disk\"\npath = \"/a\"\n[[tier]]\nkind = \"disk\"\npath = \"/b\"\n");

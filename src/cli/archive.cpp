@@ -176,12 +176,6 @@ Result<archive::Format> format_of(const ArchiveOptions& options, const std::stri
   return Error(Code::invalid, "the name does not say what to write: --format does");
 }
 
-RestoreMode restore_mode(const std::string& word) {
-  if (word == "merge") return RestoreMode::merge;
-  if (word == "sync") return RestoreMode::sync;
-  return RestoreMode::replace;
-}
-
 archive::BlockStream stream_of(const OpenedArchive& archive) {
   if (archive.path) return archive::file_stream(*archive.path);
   return archive::object_stream(*archive.store, *archive.key);

@@ -39,7 +39,6 @@ Outcome archive_export(const Session& session, const ArchiveOptions& options);
 
 // The format that the options name, else the archive's name.
 Result<archive::Format> format_of(const ArchiveOptions& options, const std::string& name);
-RestoreMode restore_mode(const std::string& word);
 
 archive::BlockStream stream_of(const OpenedArchive& archive);
 Result<std::unique_ptr<archive::ArchiveSink>> sink_of(const Context& context,

@@ -6,6 +6,7 @@
 #include "cli/archive.h"
 #include "cli/describe.h"
 #include "cli/protected_paths.h"
+#include "cli/requests.h"
 #include "cli/text.h"
 
 namespace thaw::cli {

@@ -45,6 +45,7 @@ A flag stands over --config-json, that over the environment, that over the file.
   [[tier]] kind = "disk"|"bucket", path|url, max_bytes, block_size, fill: nearest first
   [cache] write = "always"|"never"|"branches: [main, release/*]": who may save CI caches
   [[retention]] prefix, keep_last, keep_within, keep_label, ttl: what `thaw gc` keeps
+  [run] key; [[run.path]] path, key, store, access_key_id, secret_access_key, session_token
 
 Exit codes (0 for 1, 3 and 4 under --advisory; the result then says what happened):
   0  done, also when nothing had changed      3  miss: no such key or generation
@@ -180,6 +181,9 @@ CommandLine::CommandLine() : app_(kDescription, "thaw") {
                            make_tier, make_golden, make_archive, make_cache, make_doctor}) {
     declare(make());
   }
+  declare_detach();
+  wrap_ = &wrap_words_.declare(app_);
+  wrap_->group(kCommands);
   declare_completion();
   add_rules(app_);
   for (CLI::App* command : app_.get_subcommands({})) add_rules(*command);
@@ -212,6 +216,15 @@ void CommandLine::declare(std::unique_ptr<Command> command) {
   CLI::App& app = command->declare(app_);
   app.group(kCommands);
   declared_.push_back({&app, std::move(command)});
+}
+
+// Here, since it is about the process and not about the save.
+void CommandLine::declare_detach() {
+  CLI::App& save = *app_.get_subcommand("save");
+  save.add_flag("--detach", detach_,
+                "Answer at once, and save in a process of its own, at low priority");
+  save.add_option("--events", detached_events_, "with --detach: write what comes of it there")
+      ->type_name("FILE|fd:N");
 }
 
 void CommandLine::declare_completion() {
@@ -249,10 +262,14 @@ std::optional<Outcome> CommandLine::parse(const std::vector<std::string>& argume
     outcome.fields["script"] = outcome.listing;
     return outcome;
   }
+  if (wrap_->parsed()) return check_wrap(arguments);
   for (const Declared& each : declared_) {
     if (!each.app->parsed()) continue;
     chosen_ = each.command.get();
     chosen_name_ = each.app->get_name();
+  }
+  if (detached_events_ && !detach_) {
+    return wrong_usage("--events goes with --detach", "thaw save --help");
   }
   if (json_ && chosen_->output() == Output::bytes) {
     return wrong_usage(chosen_name_ + " writes bytes, which are no JSON: leave --json out",
@@ -260,6 +277,23 @@ std::optional<Outcome> CommandLine::parse(const std::vector<std::string>& argume
   }
   auto checked = chosen_->check();
   if (!checked) return wrong_usage(checked.error().text(), "thaw " + chosen_name_ + " --help");
+  return std::nullopt;
+}
+
+std::optional<Outcome> CommandLine::check_wrap(const std::vector<std::string>& arguments) {
+  chosen_name_ = "run";
+  const std::string hint = "thaw run --help";
+  if (std::find(arguments.begin(), arguments.end(), "--") == arguments.end())
+    return wrong_usage("COMMAND stands behind --", hint);
+  if (json_)
+    return wrong_usage("standard output is COMMAND's: leave --json out, --events tells", hint);
+  if (timeout_)
+    return wrong_usage("run has --restore-timeout and --save-timeout in place of --timeout", hint);
+  if (config_json_ && wrap_words_.await_config())
+    return wrong_usage("--config-json and --await-config exclude each other", hint);
+  auto checked = wrap_words_.check();
+  if (!checked) return wrong_usage(checked.error().text(), hint);
+  is_wrapped_ = true;
   return std::nullopt;
 }
 
@@ -314,7 +348,7 @@ Outcome CommandLine::unexpected_word() const {
 }
 
 std::string CommandLine::subject() const {
-  if (chosen_ == nullptr) return "";
+  if (chosen_ == nullptr) return chosen_name_;
   const std::string on = chosen_->subject();
   return on.empty() ? chosen_name_ : chosen_name_ + " " + on;
 }

@@ -10,6 +10,7 @@
 #include "app/config.h"
 #include "cli/command.h"
 #include "cli/outcome.h"
+#include "cli/wrap_words.h"
 
 namespace thaw::cli {
 
@@ -24,8 +25,10 @@ class CommandLine {
   // usage.
   std::optional<Outcome> parse(const std::vector<std::string>& arguments);
 
-  // The command that was named. Precondition: parse() answered nothing.
+  // The command that was named, unless that is `run`. Precondition: parse() answered nothing.
   Command& command() const { return *chosen_; }
+  // The words of `run`; null where another command was named.
+  const WrapWords* wrapped() const { return is_wrapped_ ? &wrap_words_ : nullptr; }
   // Its words, for messages: "save site/shop"; "" when none was understood.
   std::string subject() const;
 
@@ -33,6 +36,10 @@ class CommandLine {
   bool quiet() const { return quiet_; }
   bool stats() const { return stats_; }
   bool explain() const { return explain_; }
+  // `save --detach`, and where its events go.
+  bool detaches() const { return detach_; }
+  const std::optional<std::string>& detached_events() const { return detached_events_; }
+  int verbosity() const { return verbose_; }  // how often -v was given
   // What the flags say of the configuration.
   ConfigSources sources() const;
 
@@ -45,14 +52,19 @@ class CommandLine {
   };
   void declare_global_options();
   void declare_completion();
+  void declare_detach();
   void declare(std::unique_ptr<Command> command);
   Outcome refused(const CLI::ParseError& fault, const std::vector<std::string>& arguments) const;
   Outcome unexpected_word() const;
+  std::optional<Outcome> check_wrap(const std::vector<std::string>& arguments);
   std::vector<std::string> all_option_names() const;
 
   CLI::App app_;
   std::vector<Declared> declared_;
   CLI::App* completion_ = nullptr;
+  CLI::App* wrap_ = nullptr;
+  WrapWords wrap_words_;
+  bool is_wrapped_ = false;
   Command* chosen_ = nullptr;
   std::string chosen_name_;
 
@@ -70,6 +82,8 @@ class CommandLine {
   bool no_stat_cache_ = false;
   bool no_tiers_ = false;
   bool explain_ = false;
+  bool detach_ = false;
+  std::optional<std::string> detached_events_;
 };
 
 }  // namespace thaw::cli

@@ -6,7 +6,7 @@
 #include "cli/choice.h"
 #include "cli/command.h"
 #include "cli/describe.h"
-#include "cli/protected_paths.h"
+#include "cli/requests.h"
 #include "cli/text.h"
 #include "snapshot/restore.h"
 
@@ -81,17 +81,12 @@ Result<> Restore::check() {
 }
 
 RestoreRequest Restore::request_for(const Session& session) const {
-  return {.ref = *parsed_ref_,
-          .fallbacks = parsed_fallbacks_,
-          .target = path_,
-          .mode = restore_mode(mode_),
-          .owners = !no_owner_,
-          .xattrs = !no_xattrs_,
-          .protected_paths = protected_paths(session),
-          .stat_cache_dir = stat_cache_dir(session),
-          .damage_dir = damage_dir(session),
-          .threads = session.config.threads,
-          .distance = session.distance()};
+  RestoreRequest request = restore_request(session, *parsed_ref_, path_);
+  request.fallbacks = parsed_fallbacks_;
+  request.mode = restore_mode(mode_);
+  request.owners = !no_owner_;
+  request.xattrs = !no_xattrs_;
+  return request;
 }
 
 Outcome Restore::run(Session& session) {

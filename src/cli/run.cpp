@@ -16,10 +16,12 @@
 #include "base/environment.h"
 #include "base/log.h"
 #include "cli/command_line.h"
+#include "cli/detach.h"
 #include "cli/outcome.h"
 #include "cli/progress_line.h"
 #include "cli/report.h"
 #include "cli/signals.h"
+#include "cli/wrap.h"
 #include "snapshot/catalog.h"
 
 namespace thaw::cli {
@@ -38,7 +40,7 @@ void open_standard_descriptors() {
   for (int fd = 0; fd <= 2; ++fd) {
     // The lowest free number is this one.
     if (::fcntl(fd, F_GETFD) < 0) [[maybe_unused]]
-      const int opened = ::open("/dev/null", O_RDWR);
+      const int opened = ::open("/dev/null", O_RDWR | O_CLOEXEC);
   }
 }
 
@@ -74,9 +76,8 @@ void finish(OpenedStore& opened, Stats stats) {
 }
 
 // The time limit bounds the whole command: what went into its configuration counts.
-Outcome run_command(const CommandLine& line, const Context& root, Clock::time_point began,
-                    const Config& config, const Locations& locations,
-                    const Environment& environment) {
+Outcome run_here(const CommandLine& line, const Context& root, Clock::time_point began,
+                 const Config& config, const Locations& locations, const Environment& environment) {
   using std::chrono::milliseconds;
   milliseconds left{};
   if (config.timeout_ms) {
@@ -105,6 +106,21 @@ Outcome run_command(const CommandLine& line, const Context& root, Clock::time_po
     outcome.fields["requests"] = session.requests();
   }
   finish(*opened, line.stats() ? Stats::said : Stats::unsaid);
+  return outcome;
+}
+
+// In this process, or in one of its own.
+Outcome run_command(const CommandLine& line, const Context& root, Clock::time_point began,
+                    const Config& config, const Locations& locations,
+                    const Environment& environment) {
+  if (!line.detaches()) return run_here(line, root, began, config, locations, environment);
+  auto detached =
+      Detachment::begin(line.command().subject(), line.detached_events(), config, locations);
+  if (!detached) return failure(detached.error());
+  if (detached->answer()) return *detached->answer();
+  const Outcome outcome = run_here(line, root, began, config, locations, environment);
+  detached->tell(outcome,
+                 std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - began));
   return outcome;
 }
 
@@ -152,10 +168,12 @@ Form form_of(const CommandLine& line) {
 int run(const std::vector<std::string>& arguments) {
   const auto began = Clock::now();
   open_standard_descriptors();
-  const StopFlag& stop = watch_signals();
+  const run::InheritedSignals inherited = run::inherited_signals();
 
   CommandLine line;
   auto answered = line.parse(arguments);
+  if (!answered && line.wrapped() != nullptr) return wrap(line, inherited, began);
+  const StopFlag& stop = watch_signals();
   if (line.json()) answer_stop_with(StopAnswer::json);
 
   Advice advice = Advice::binding;

@@ -7,6 +7,7 @@
 #include "cli/choice.h"
 #include "cli/command.h"
 #include "cli/describe.h"
+#include "cli/requests.h"
 #include "cli/text.h"
 #include "snapshot/glob.h"
 #include "snapshot/save.h"
@@ -101,36 +102,17 @@ Result<> Save::check() {
 }
 
 SaveRequest Save::request_for(const Session& session) const {
-  const Config& config = session.config;
-  const auto stat_cache = stat_cache_dir(session);
-  std::vector<std::string> skip;
-  if (session.opened.local_path) skip.push_back(*session.opened.local_path);
-  // It changes with every save, so a tree that holds it would never be unchanged.
-  if (stat_cache) skip.push_back(*stat_cache);
-
-  UnchangedBy unchanged_by = config.unchanged_by;
-  if (unchanged_by_ == "all") unchanged_by = UnchangedBy::all;
-  if (unchanged_by_ == "content") unchanged_by = UnchangedBy::content;
-
-  Policy policy = config.policy;
-  if (allow_empty_) policy.allow_empty = true;
-  if (allow_shrink_) policy.allow_shrink = true;
-
-  return {.key = *parsed_key_,
-          .path = path_,
-          .also = parsed_also_,
-          .bases = parsed_bases_,
-          .labels = labels_,
-          .exclude = exclude_,
-          .image = image_,
-          .skip = std::move(skip),
-          .unchanged_by = unchanged_by,
-          .policy = policy,
-          .stat_cache_dir = stat_cache,
-          .damage_dir = damage_dir(session),
-          .compression_level = config.compression_level,
-          .threads = config.threads,
-          .distance = session.distance()};
+  SaveRequest request = save_request(session, *parsed_key_, path_);
+  request.also = parsed_also_;
+  request.bases = parsed_bases_;
+  request.labels = labels_;
+  request.exclude = exclude_;
+  request.image = image_;
+  if (unchanged_by_ == "all") request.unchanged_by = UnchangedBy::all;
+  if (unchanged_by_ == "content") request.unchanged_by = UnchangedBy::content;
+  if (allow_empty_) request.policy.allow_empty = true;
+  if (allow_shrink_) request.policy.allow_shrink = true;
+  return request;
 }
 
 Outcome Save::run(Session& session) {

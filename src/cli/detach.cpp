@@ -1,0 +1,86 @@
+#include "cli/detach.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+
+#include "format/checksum.h"
+#include "run/command.h"
+#include "run/worker.h"
+
+namespace thaw::cli {
+namespace {
+
+// Held by the open file, so that the process that goes on has it, and its caller's end changes
+// nothing.
+Result<UniqueFd> lock_key(const std::string& key, const Config& config,
+                          const Locations& locations) {
+  const std::string folder = locations.stat_cache + "/detached";
+  THAW_CHECK(make_directories(folder));
+  const std::string what = config.store.value_or(locations.store) + '\0' + key;
+  THAW_ASSIGN(UniqueFd fd,
+              open_path(fmt::format("{}/{:016x}.lock", folder, checksum64(as_bytes(what))),
+                        O_RDWR | O_CREAT, 0600));
+  if (::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return fd;
+  if (errno == EWOULDBLOCK)
+    return Error(Code::busy, "a detached save of " + key + " is under way already");
+  return errno_error(errno, "lock " + folder);
+}
+
+// Until the other process is out of reach of what may befall this one, or is gone.
+void wait_for_end(int pipe) {
+  char nothing = 0;
+  while (::read(pipe, &nothing, 1) < 0 && errno == EINTR) continue;
+}
+
+}  // namespace
+
+Result<Detachment> Detachment::begin(const std::string& key,
+                                     const std::optional<std::string>& events, const Config& config,
+                                     const Locations& locations) {
+  Detachment made;
+  THAW_ASSIGN(made.lock_, lock_key(key, config, locations));
+  if (events) {
+    THAW_ASSIGN(made.events_, run::EventSink::open(*events).within("--events"));
+  }
+  std::array<int, 2> ends{};
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) return errno_error(errno, "pipe");
+  UniqueFd waiting(ends[0]);
+  UniqueFd parting(ends[1]);
+  const pid_t child = ::fork();
+  if (child < 0) return errno_error(errno, "fork");
+  if (child > 0) {
+    parting.reset();
+    wait_for_end(waiting.get());
+    Outcome& outcome = made.answer_.emplace();
+    outcome.fields["key"] = key;
+    outcome.fields["detached"] = true;
+    outcome.fields["pid"] = child;
+    outcome.summary = fmt::format("saving {} in process {}\n", key, child);
+    return made;
+  }
+  ::setsid();
+  run::give_up_inherited_descriptors(run::StandardError::given_up);
+  run::take_low_priority();
+  parting.reset();
+  if (made.events_) {
+    made.events_->write({{"event", "started"}, {"key", key}, {"pid", ::getpid()}});
+  }
+  return made;
+}
+
+void Detachment::tell(const Outcome& outcome, std::chrono::milliseconds took) {
+  if (!events_) return;
+  run::Event event = {{"event", "save"}, {"ok", outcome.status == Status::done}};
+  event["reason"] = outcome.reason.empty() ? "saved" : outcome.reason;
+  if (!outcome.message.empty()) event["message"] = outcome.message;
+  event["ms"] = took.count();
+  event.update(outcome.fields);
+  events_->write(std::move(event));
+}
+
+}  // namespace thaw::cli
