@@ -43,7 +43,7 @@ struct Config {
   s3::Credentials credentials;              // for S3; without a key id: the standard chain
   std::vector<TierConfig> tiers;            // nearest first
   std::vector<gc::RetentionRule> retention;
-  cache::WritePolicy cache_write;  // of CI caches
+  cache::WritePolicy cache_write;      // of CI caches
   std::optional<std::string> run_key;  // as it was written
   std::vector<RunPath> run_paths;
   DecoCache deco;
