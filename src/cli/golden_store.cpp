@@ -3,6 +3,7 @@
 
 #include "cli/describe.h"
 #include "cli/golden.h"
+#include "cli/requests.h"
 #include "cli/text.h"
 
 namespace thaw::cli {
@@ -11,18 +12,6 @@ namespace {
 Result<Key> key_of(const GoldenOptions& options, const golden::Name& name) {
   if (options.key) return *options.key;
   return golden::default_key(name);
-}
-
-SaveRequest save_request(const Session& session, const Key& key) {
-  const Config& config = session.config;
-  return {.key = key,
-          .path = "",
-          .unchanged_by = config.unchanged_by,
-          .stat_cache_dir = stat_cache_dir(session),
-          .damage_dir = damage_dir(session),
-          .compression_level = config.compression_level,
-          .threads = config.threads,
-          .distance = session.distance()};
 }
 
 }  // namespace
@@ -50,7 +39,7 @@ Result<golden::Published> publish_golden(const Session& session, const golden::R
                                          const golden::Name& name, uint64_t if_current,
                                          const Key& key) {
   return golden::publish(session.context, golden::Place(root, name), if_current, session.store(),
-                         save_request(session, key), &session.progress);
+                         save_request(session, key, ""), &session.progress);
 }
 
 void add_published(Fields& fields, const golden::Published& published) {

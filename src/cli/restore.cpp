@@ -6,6 +6,7 @@
 #include "cli/choice.h"
 #include "cli/command.h"
 #include "cli/describe.h"
+#include "cli/protected_paths.h"
 #include "cli/requests.h"
 #include "cli/text.h"
 #include "snapshot/restore.h"
