@@ -730,6 +730,23 @@ def test_names_of_the_deco_cache(thaw, work, store, tree):
     assert (done.code, done.out) == (0, b"here\n") and not done.of("restore")[0]["ok"]
 
 
+def test_the_archive_of_the_deco_cache(s3, work, tree):
+    """A start without a snapshot takes the archive of old; the next one has a snapshot."""
+    name = "caches/shop.tar.zst"
+    s3.ok("archive", "put", tree, s3.url(prefix=name))
+    before = describe(tree)
+    env = {"DECO_CACHE_S3_BUCKET": s3.bucket, "DECO_CACHE_S3_REGION": s3.server.region, "DECO_CACHE_S3_KEY": name}
+    words = ("--path", f"{work}/out", "--ready-exit", "--save-on-exit")
+    done = run(s3, *words, env=env, command=["true"])
+    restored = done.of("restore")[0]
+    assert (restored["ok"], restored["hit"], done.code) == (True, "archive", 0), restored
+    assert_same(before, f"{work}/out")
+    assert done.of("save")[0]["reason"] == "saved"
+    remove(f"{work}/out")
+    assert run(s3, *words, env=env, command=["true"]).of("restore")[0]["hit"] == "exact"
+    assert_same(before, f"{work}/out")
+
+
 # ------------------------------------------------------------------------------------------- detached
 
 def read_events(path):
