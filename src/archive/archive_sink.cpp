@@ -129,7 +129,8 @@ Result<std::unique_ptr<ArchiveSink>> file_sink(const std::string& path) {
 }
 
 std::unique_ptr<ArchiveSink> object_sink(const Context& context, ObjectStore& store,
-                                         MultipartStore& parts, ObjectKey key, unsigned uploads) {
+                                         MultipartStore& parts, const ObjectKey& key,
+                                         unsigned uploads) {
   return std::make_unique<ObjectSink>(context, store, parts, key, uploads);
 }
 

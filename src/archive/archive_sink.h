@@ -40,6 +40,7 @@ Result<std::unique_ptr<ArchiveSink>> file_sink(const std::string& path);
 
 // An object, uploaded in parts. The context and the stores outlive the sink.
 std::unique_ptr<ArchiveSink> object_sink(const Context& context, ObjectStore& store,
-                                         MultipartStore& parts, ObjectKey key, unsigned uploads);
+                                         MultipartStore& parts, const ObjectKey& key,
+                                         unsigned uploads);
 
 }  // namespace thaw::archive

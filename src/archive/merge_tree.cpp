@@ -82,7 +82,9 @@ class Merge {
       THAW_CHECK(context_.alive());
       const bool brings_folder = is_folder(fresh.get(), name);
       if (brings_folder && is_folder(old.get(), name)) {
-        folders_.push_back({path.empty() ? name : path + "/" + name});
+        std::string below = path;
+        if (!below.empty()) below += '/';
+        folders_.push_back({below.append(name)});
         continue;
       }
       applied_ = true;

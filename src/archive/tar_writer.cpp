@@ -3,8 +3,8 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <fmt/format.h>
-#include <locale.h>
 #include <sys/stat.h>
+#include <clocale>
 
 #include <cerrno>
 #include <optional>
