@@ -118,7 +118,7 @@ Outcome run_command(const CommandLine& line, const Context& root, Clock::time_po
       Detachment::begin(line.command().subject(), line.detached_events(), config, locations);
   if (!detached) return failure(detached.error());
   if (detached->answer()) return *detached->answer();
-  const Outcome outcome = run_here(line, root, began, config, locations, environment);
+  Outcome outcome = run_here(line, root, began, config, locations, environment);
   detached->tell(outcome,
                  std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - began));
   return outcome;

@@ -105,6 +105,7 @@ class Family {
 Result<int> run_child(const Context& context, const std::vector<std::string>& words,
                       const std::string& folder, const std::string& variable) {
   std::vector<char*> arguments;
+  arguments.reserve(words.size() + 1);
   for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);
   std::vector<char*> variables;
