@@ -53,6 +53,10 @@ class Getter final : public NewTree {
     // What was made is about to be removed.
     if (!walked) disk_->stop();
     THAW_ASSIGN(const WalkTotals totals, std::move(walked));
+    const bool is_empty =
+        totals.tree.files == 0 && totals.tree.others == 0 && totals.tree.dirs <= 1;
+    if (totals.passed_over > 0 && is_empty)
+      return Error(Code::corrupt, "so many components stripped leave nothing of the archive");
     report_.totals = totals.tree;
     report_.passed_over = totals.passed_over;
     report_.written = disk_->written();

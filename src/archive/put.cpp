@@ -39,6 +39,11 @@ class Putter {
     if (refused_by_listing()) return report_;
     step("packing", report_.totals.bytes, report_.totals.files);
     THAW_CHECK(write_archive());
+    // All that was in it may have vanished since it was listed.
+    if (report_.vanished > 0 && request_.policy.judge(report_.totals, std::nullopt, 0)) {
+      report_.outcome = PutOutcome::refused_empty;
+      return report_;
+    }
     if (judge_size(request_.policy, report_.stored_bytes, request_.format, previous_)) {
       report_.outcome = PutOutcome::refused_shrunken;
       return report_;

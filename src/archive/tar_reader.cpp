@@ -87,6 +87,7 @@ class Reader final : public TarReader {
   uint64_t header_bytes_ = 0;
   uint64_t stream_bytes_ = 0;
   std::array<uint8_t, kTarBlock> tail_{};  // the end of the stream so far
+  int64_t data_end_ = 0;                   // of the last entry, padding included
   std::string last_name_;
   uint64_t entries_ = 0;
 };
@@ -142,7 +143,9 @@ void Reader::keep_tail(Bytes block) {
 // Whoever writes tar ends it with blocks of zeros; libarchive takes the bare end for one, too.
 Result<> Reader::check_end() const {
   if (stream_bytes_ == 0) return Error(Code::corrupt, "there is nothing in it");
-  const bool marked = stream_bytes_ >= kTarBlock &&
+  // The zeros of a file's own data are no mark.
+  const int64_t behind_data = ::archive_filter_bytes(reader_.get(), 0) - data_end_;
+  const bool marked = stream_bytes_ >= kTarBlock && behind_data >= int64_t{kTarBlock} &&
                       std::all_of(tail_.begin(), tail_.end(), [](uint8_t b) { return b == 0; });
   if (marked) return {};
   return Error(Code::corrupt,
@@ -167,6 +170,7 @@ Result<bool> Reader::next(TarEntry& entry) {
     in_header_ = false;
     const int skipped = ::archive_read_data_skip(reader_.get());
     if (!is_usable(skipped) && skipped != ARCHIVE_EOF) return error_now();
+    data_end_ = ::archive_filter_bytes(reader_.get(), 0);
     in_header_ = true;
     header_bytes_ = 0;
   }

@@ -130,9 +130,11 @@ Result<std::shared_ptr<TreeFiles::Open>> TreeFiles::open(uint32_t node) const {
   auto file = std::make_shared<Open>();
   file->node = node;
   // O_NONBLOCK: a FIFO that took the file's place must not hold us up.
-  THAW_ASSIGN(file->fd, open_beneath(scan_.root.get(), scan_.tree.path(node),
-                                     O_RDONLY | O_NONBLOCK | O_NOCTTY)
-                            .within("read " + name_of(node)));
+  auto opened =
+      open_beneath(scan_.root.get(), scan_.tree.path(node), O_RDONLY | O_NONBLOCK | O_NOCTTY);
+  // A link took its place, or that of a folder above it.
+  if (!opened && opened.error().code() == Code::invalid) return changed(name_of(node));
+  THAW_ASSIGN(file->fd, std::move(opened).within("read " + name_of(node)));
   if (::fstat(file->fd.get(), &file->status) != 0)
     return errno_error(errno, "stat " + name_of(node));
   if (!S_ISREG(file->status.st_mode)) return changed(name_of(node));

@@ -75,11 +75,16 @@ void read_buildkite(const Environment& environment, CiFacts& facts) {
   facts.project = organization.empty() ? facts.pipeline : organization + "/" + facts.pipeline;
   facts.default_branch = value_of(environment, "BUILDKITE_PIPELINE_DEFAULT_BRANCH");
   const std::string number = value_of(environment, "BUILDKITE_PULL_REQUEST");
-  if (number.empty() || number == "false") return;
-  facts.pull_request = number;
-  facts.base = value_of(environment, "BUILDKITE_PULL_REQUEST_BASE_BRANCH");
   const std::string head = value_of(environment, "BUILDKITE_PULL_REQUEST_REPO");
   const std::string own = value_of(environment, "BUILDKITE_REPO");
+  if (number.empty() || number == "false") {
+    // Its branch may be called as one of ours.
+    if (!head.empty() && repository_of(head) != repository_of(own))
+      suspect(facts, Fork::yes, "BUILDKITE_PULL_REQUEST_REPO is another repository");
+    return;
+  }
+  facts.pull_request = number;
+  facts.base = value_of(environment, "BUILDKITE_PULL_REQUEST_BASE_BRANCH");
   if (head.empty() || own.empty()) {
     suspect(facts, Fork::unknown, "BUILDKITE_PULL_REQUEST_REPO or BUILDKITE_REPO is not set");
   } else if (repository_of(head) != repository_of(own)) {
@@ -130,6 +135,10 @@ void compare_repositories(CiFacts& facts, const std::string& head, const std::st
   }
 }
 
+bool is_number(const std::string& text) {
+  return !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
+}
+
 void read_github(const Environment& environment, CiFacts& facts) {
   facts.ci = "github";
   const Json event = github_event(environment);
@@ -139,10 +148,12 @@ void read_github(const Environment& environment, CiFacts& facts) {
   facts.default_branch = text_at(event, {"repository", "default_branch"});
   facts.summary = environment("GITHUB_STEP_SUMMARY");
   const std::string name = value_of(environment, "GITHUB_REF_NAME");
-  const bool is_tag = value_of(environment, "GITHUB_REF_TYPE") == "tag";
+  const bool is_tag = value_of(environment, "GITHUB_REF_TYPE") == "tag" ||
+                      value_of(environment, "GITHUB_REF").starts_with("refs/tags/");
   (is_tag ? facts.tag : facts.branch) = name;
   const std::string kind = value_of(environment, "GITHUB_EVENT_NAME");
-  if (kind.starts_with("pull_request")) {
+  const bool has_pull_request = at(event, {"pull_request"}).is_object();
+  if (kind.starts_with("pull_request") || has_pull_request) {
     facts.branch = first_of(environment, {"GITHUB_HEAD_REF", "GITHUB_REF_NAME"});
     facts.tag.clear();
     facts.pull_request = text_at(event, {"pull_request", "number"});
@@ -154,9 +165,17 @@ void read_github(const Environment& environment, CiFacts& facts) {
     if (facts.base.empty()) facts.base = text_at(event, {"pull_request", "base", "ref"});
     compare_repositories(facts, text_at(event, {"pull_request", "head", "repo", "full_name"}),
                          facts.project);
+    if (!is_number(facts.pull_request) && facts.fork == Fork::no)
+      suspect(facts, Fork::unknown, "the event does not say which pull request this is");
   } else if (kind == "workflow_run") {
     compare_repositories(facts, text_at(event, {"workflow_run", "head_repository", "full_name"}),
                          facts.project);
+    if (text_at(event, {"workflow_run", "event"}).starts_with("pull_request") &&
+        facts.fork == Fork::no) {
+      suspect(facts, Fork::unknown, "this goes on with what a pull request's run made");
+    }
+  } else if (at(event, {"issue", "pull_request"}).is_object()) {
+    suspect(facts, Fork::unknown, "a job for a comment on a pull request may run its code");
   }
 }
 
@@ -171,7 +190,14 @@ void read_gitlab(const Environment& environment, CiFacts& facts) {
   facts.pipeline = value_of(environment, "CI_PROJECT_NAME");
   facts.default_branch = value_of(environment, "CI_DEFAULT_BRANCH");
   facts.pull_request = value_of(environment, "CI_MERGE_REQUEST_IID");
-  if (facts.pull_request.empty()) return;
+  if (facts.pull_request.empty()) {
+    const bool is_one = value_of(environment, "CI_PIPELINE_SOURCE").ends_with("_request_event") ||
+                        environment("CI_MERGE_REQUEST_SOURCE_PROJECT_PATH") ||
+                        environment("CI_EXTERNAL_PULL_REQUEST_IID");
+    if (is_one)
+      suspect(facts, Fork::unknown, "a merge request whose CI_MERGE_REQUEST_IID is not set");
+    return;
+  }
   facts.base = value_of(environment, "CI_MERGE_REQUEST_TARGET_BRANCH_NAME");
   compare_repositories(facts, value_of(environment, "CI_MERGE_REQUEST_SOURCE_PROJECT_PATH"),
                        value_of(environment, "CI_MERGE_REQUEST_PROJECT_PATH"));

@@ -53,6 +53,11 @@ TEST(CiTest, Buildkite) {
   EXPECT_EQ(facts.fork, Fork::no);
   EXPECT_EQ(scopes_of(facts), (Scopes{"branch.feature=2Fx", "branch.main"}));
   EXPECT_EQ(facts_of(with(kBuildkite, {{"BUILDKITE_STEP_KEY", "test"}})).step, "test");
+  // Whatever the number says: a fork's branch may be called main.
+  EXPECT_EQ(
+      facts_of(with(kBuildkite, {{"BUILDKITE_PULL_REQUEST_REPO", "https://github.com/x/shop"}}))
+          .fork,
+      Fork::yes);
 }
 
 TEST(CiTest, BuildkitePullRequests) {
@@ -94,6 +99,11 @@ TEST(CiTest, GitLab) {
   EXPECT_EQ(facts_of(with(merge, {{"CI_MERGE_REQUEST_SOURCE_PROJECT_PATH", "c/b"}})).fork,
             Fork::yes);
   EXPECT_EQ(facts_of(with(merge, {{"CI_MERGE_REQUEST_SOURCE_PROJECT_PATH", ""}})).fork,
+            Fork::unknown);
+  // Without its number it would share a branch's scope.
+  EXPECT_EQ(facts_of(with(merge, {{"CI_MERGE_REQUEST_IID", ""}})).fork, Fork::unknown);
+  EXPECT_EQ(facts_of(with(branch, {{"CI_EXTERNAL_PULL_REQUEST_IID", "5"}})).fork, Fork::unknown);
+  EXPECT_EQ(facts_of(with(branch, {{"CI_PIPELINE_SOURCE", "merge_request_event"}})).fork,
             Fork::unknown);
   EXPECT_EQ(scopes_of(facts_of({{"GITLAB_CI", "true"}, {"CI_COMMIT_TAG", "v1"}})),
             Scopes{"tag.v1"});

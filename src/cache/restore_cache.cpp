@@ -185,6 +185,8 @@ bool CacheRestorer::retire_corrupt(const KeyRef& ref, const std::string& scope,
                                    const Error& error) {
   log::warn("cache {}: {} is corrupt: {}", definition_.name, ref.text(), error.text());
   if (scope != job_.scopes.front() || job_.may_not_write) return false;
+  // What is damaged may be the store's marker, and no entry of it.
+  if (!check_store(context_, job_.store)) return false;
   const auto retired = retire(context_, job_.store, ref.key, *ref.generation);
   if (!retired) {
     log::warn("{} was not retired: {}", ref.text(), retired.error().text());

@@ -84,6 +84,8 @@ Result<WritePolicy> WritePolicy::parse(std::string_view text) {
     const size_t comma = std::min(list.find(','), list.size());
     const std::string_view pattern = trimmed(list.substr(0, comma));
     list.remove_prefix(std::min(comma + 1, list.size()));
+    // As in the example: quotes would be a part of the name, and match nothing.
+    if (pattern.find_first_of("\"'") != std::string_view::npos) return wrong;
     // Anchored by '/': "main" is not "somebody/main".
     std::string anchored = "/" + std::string(pattern);
     THAW_CHECK(check_glob(anchored));

@@ -176,9 +176,15 @@ void restore_paths(const WorkerCalls& calls, const OpenPath& open,
 }
 
 void save_paths(const WorkerCalls& calls, const OpenPath& open, const std::vector<PathName>& names,
-                milliseconds timeout) {
+                const std::vector<std::string>& half_restored, milliseconds timeout) {
   for (size_t number = 0; number < names.size(); ++number) {
     const auto began = Clock::now();
+    const std::string& path = names[number].path;
+    if (std::find(half_restored.begin(), half_restored.end(), path) != half_restored.end()) {
+      calls.reporter.tell(failed_event("save", names[number], "half_restored",
+                                       "its restore ended half-way, and is not the whole"));
+      continue;
+    }
     const Context bounded = calls.context.within(timeout);
     Event event = save_path(calls.context, bounded, open, number, names[number]);
     event["ms"] = ms_since(began);

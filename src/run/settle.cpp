@@ -4,6 +4,7 @@
 #include <optional>
 #include <thread>
 
+#include "golden/place.h"
 #include "golden/walk.h"
 
 namespace thaw::run {
@@ -20,7 +21,9 @@ constexpr milliseconds kShortestPause{10};
 std::optional<uint64_t> fingerprint(const Context& context, const std::vector<std::string>& paths) {
   uint64_t all = 0;
   for (const std::string& path : paths) {
-    const auto measure = golden::measure(context, path, 1);
+    // What is restored to and saved is what a link leads to.
+    const auto real = golden::real_path(path);
+    const auto measure = golden::measure(context, real ? *real : path, 1);
     if (measure) {
       all = all * 31 + measure->fingerprint;
     } else if (measure.error().code() != Code::not_found &&

@@ -103,6 +103,7 @@ class Supervisor {
   std::optional<Work> work_;
   std::optional<Job> restorer_, saver_;
   std::vector<std::string> restored_, saved_;  // the paths that were told of
+  std::vector<std::string> half_restored_;     // and those that hold a part of a snapshot
   Alarm config_due_, ready_due_, save_due_;
   bool restore_pending_ = false;
   bool restore_timed_out_ = false;
@@ -343,6 +344,7 @@ void Supervisor::begin_restore(Moment moment) {
 void Supervisor::take_restore_reports() {
   for (Event& event : restorer_->worker.reports()) {
     restored_.push_back(event.value("path", ""));
+    if (event.value("applied", false)) half_restored_.push_back(restored_.back());
     emit(std::move(event));
   }
   // The worker may go on for a moment: its tiers put away what they have fetched.
@@ -355,6 +357,8 @@ void Supervisor::restore_is_over(const std::string& reason, const std::string& m
   for (const PathName& each : work_->paths) {
     if (std::count(restored_.begin(), restored_.end(), each.path) > 0) continue;
     emit(failed_event("restore", each, restore_timed_out_ ? "timeout" : reason, message));
+    // How far it came is not known.
+    half_restored_.push_back(each.path);
   }
   if (restorer_) restorer_->stop.call_off();
   if (phase_ == Phase::restoring) return start_command();
@@ -479,7 +483,7 @@ void Supervisor::begin_save() {
         if (!quiet) return;
         const auto took = std::chrono::duration_cast<milliseconds>(Clock::now() - began).count();
         if (*quiet == Settled::quiet) calls.reporter.tell({{"event", "settled"}, {"ms", took}});
-        save_paths(calls, work_->open, work_->paths, options_.save_timeout);
+        save_paths(calls, work_->open, work_->paths, half_restored_, options_.save_timeout);
       });
   if (!worker) {
     log::warn("run: {}", worker.error().text());

@@ -431,6 +431,11 @@ Result<> Saver::drop_vanished(const std::vector<uint32_t>& nodes) {
   scan_.stats.resize(next);
   digests_.resize(next);
   report_.vanished = nodes.size();
+  const bool is_empty = std::all_of(tree.nodes.begin(), tree.nodes.end(),
+                                    [](const Node& node) { return node.is_dir(); });
+  if (is_empty && !request_.policy.allow_empty)
+    return Error(Code::busy,
+                 "all files of " + request_.path + " vanished while it was being saved");
   // The numbers that the ingest knows nodes by are no longer theirs.
   record_stats_ = false;
   log::warn("{} files vanished while {} was being saved", nodes.size(), request_.path);

@@ -198,6 +198,9 @@ def test_strip_components(thaw, work):
     assert answer["passed_over"] == 1
     assert sorted(os.listdir(f"{work}/out")) == ["a", "c", "d"]
     assert os.stat(f"{work}/out/a").st_nlink == 2
+    # What leaves nothing takes nothing away.
+    thaw.fails(1, "archive", "get", f"{work}/archive", f"{work}/out", "--strip-components", "9")
+    assert sorted(os.listdir(f"{work}/out")) == ["a", "c", "d"]
 
 
 def test_modes(thaw, work):

@@ -324,6 +324,8 @@ def test_who_may_write(work, store, machine):
     assert machine.one("save", env=branch("release/1"))["state"] == "saved"
     assert machine.one("save", "--write", "always", env=branch("topic"))["state"] == "saved"
     assert machine.one("restore", env=fork)["state"] == "miss"
+    # Quotes would be a part of the name, and match nothing.
+    machine.fails(2, "cache", "save", "--write", 'branches: ["main"]')
     write(rule, b'[cache]\nwrite = "branches: main"\n')
     machine.fails(2, "cache", "save")
 
@@ -374,6 +376,18 @@ def test_what_is_corrupt_is_retired_and_the_next_save_replaces_it(work, store, m
     other = another(work, store, "three")
     assert other.one("restore", env=branch("main"))["hit"] == "exact"
     same(other, job)
+
+
+def test_a_damaged_marker_is_no_entrys_fault(work, store, machine):
+    machine.caches("save", env=branch("main"))
+    with open(f"{store}/thaw.json", "rb") as file:
+        marker = file.read()
+    write(f"{store}/thaw.json", b"garbage")
+    job = another(work, store)
+    record = job.one("restore", env=branch("main"))
+    assert record["state"] == "failed" and not record.get("retired"), record
+    write(f"{store}/thaw.json", marker)
+    assert job.one("restore", env=branch("main"))["hit"] == "exact"
 
 
 def test_an_older_generation_is_the_fallback_of_a_corrupt_one(work, store, machine):

@@ -747,6 +747,35 @@ def test_the_archive_of_the_deco_cache(s3, work, tree):
     assert_same(before, f"{work}/out")
 
 
+def test_a_restore_that_was_cut_off_is_not_saved(thaw, work, tree):
+    """A part of a snapshot would follow the whole of it."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(16)
+        url = f"s3://bucket/p?endpoint=http://127.0.0.1:{server.getsockname()[1]}"
+        env = {"THAW_STORE": url, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+        with Start(thaw, "--key", "k", "--path", tree, "--mode", "merge", "--restore-timeout", "60s", "--ready-after", "1ms",
+                   "--settle", "10ms", command=["sleep", "1000"], env=env) as start:
+            restorer = wait_until(lambda: children_of(start.pid), "it restores")[0]
+            os.kill(restorer, signal.SIGKILL)
+            assert start.wait_for("restore")["reason"] == "internal"
+            assert start.wait_for("save")["reason"] == "half_restored"
+            start.signal(signal.SIGTERM)
+            assert start.end() == 143
+
+
+def test_a_link_to_a_path_settles_as_the_path_does(thaw, work, store):
+    os.mkdir(f"{work}/real")
+    os.symlink("real", f"{work}/path")
+    code = "import itertools, sys\nfor number in itertools.count():\n  open(sys.argv[1], 'w').write(str(number))"
+    with Start(thaw, "--key", "k", "--path", f"{work}/path", "--ready-after", "1ms", "--settle", "200ms",
+               command=python(code, f"{work}/real/file")) as start:
+        start.wait_for("ready")
+        start.signal(signal.SIGTERM)
+        assert start.end() == 143
+    assert not start.of("settled") and start.of("save")[0]["reason"] == "not_settled"
+
+
 # ------------------------------------------------------------------------------------------- detached
 
 def read_events(path):

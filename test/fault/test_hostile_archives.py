@@ -100,6 +100,7 @@ REFUSED = {
                                       file(b"s", b"x" * 512)), ""),
     "sparse_map_of_gigabytes": (None, ""),
     "cut_off_between_entries": (GOOD + file(b"last", b"x"), "last"),
+    "cut_off_behind_zeros": (GOOD + file(b"zeros", bytes(4096)), "zeros"),
     "cut_off_in_a_header": ((GOOD + file(b"last", b"x"))[:1200], "good"),
     "cut_off_in_a_file": (GOOD + header(b"long", size=5000) + b"x" * 1000, "long"),
     "garbage_after_the_end": (archive(GOOD) + b"garbage" * 100, ""),
