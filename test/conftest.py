@@ -54,10 +54,21 @@ def as_root():
         pytest.skip("needs root")
 
 
+def sanitized():
+    return os.path.basename(os.path.dirname(os.path.realpath(os.environ["THAW"]))) in ("asan", "tsan")
+
+
+@pytest.fixture
+def shipped_memory():
+    """For tests that compare a peak of memory: the sanitizers keep what is freed for a while, and shadows of it all."""
+    if sanitized():
+        pytest.skip("the memory of a sanitizer says nothing")
+
+
 @pytest.fixture(scope="session")
 def interposer():
     """The shared object of support/interpose.c."""
-    if os.path.basename(os.path.dirname(os.path.realpath(os.environ["THAW"]))) in ("asan", "tsan"):
+    if sanitized():
         pytest.skip("the sanitizers want to be the first library that is loaded")
     folder = tempfile.mkdtemp(prefix="thaw-interpose.")
     path = os.path.join(folder, "interpose.so")

@@ -418,7 +418,7 @@ def test_restore_takes_the_archive_until_there_is_a_snapshot(s3, work, tree):
 
 
 @pytest.mark.slow
-def test_memory_is_bounded_both_ways(thaw, work):
+def test_memory_is_bounded_both_ways(thaw, work, shipped_memory):
     """2 GB here; docs/benchmarks.md has 10 GB."""
     os.makedirs(f"{work}/tree")
     for i in range(4):

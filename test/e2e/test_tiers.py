@@ -207,13 +207,15 @@ def test_fill_off(thaw, saved, tier, content):
 def test_max_bytes(thaw, saved, tier, content):
     """A full tier takes no more, and what it has it gives."""
     words = with_tiers(thaw, disk(tier, block_size="1MiB", max_bytes="3MiB"))
-    for _ in range(3):  # later processes count what is there
+    rounds = 0
+    while rounds < 3 or stats["hits"] == 0 or bytes_of(tier) <= 2 * MIB:  # later processes count what is there
+        assert rounds < 50, "the tier never fills"  # a busy machine may drop a block that it had room for
         answer = read(thaw, "k", "large", *words)
         assert answer.out == content
         stats = Stats(answer).tier
         assert stats["dropped"] > 0 and stats["failed"] == 0 and stats["failures"] == 0
-        assert 2 * MIB < bytes_of(tier) <= 3 * MIB
-    assert stats["hits"] > 0
+        assert bytes_of(tier) <= 3 * MIB
+        rounds += 1
 
 
 # ------------------------------------------------------------------------------------------ raw objects

@@ -2,7 +2,8 @@
 // collectors, which may crash at any request, on a store in memory whose clock jumps. It is the
 // real code that runs, one request at a time in an order that the seed decides.
 //
-// THAW_GC_PLAYS: how many interleavings (default 300). THAW_TEST_SEED: the first one's seed.
+// THAW_GC_PLAYS: how many interleavings (default 300; 60 under a sanitizer, which looks for other
+// faults than the model does). THAW_TEST_SEED: the first one's seed.
 // THAW_GC_TRACE: prints each request, to see what led to a failure (names are random, so one may
 // have to play a seed a few times).
 #include <gtest/gtest.h>
@@ -427,9 +428,15 @@ class GcModel : public ::testing::Test {
   uint64_t removed_ = 0;
 };
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr uint64_t kPlays = 60;
+#else
+constexpr uint64_t kPlays = 300;
+#endif
+
 TEST_F(GcModel, NothingReachableIsLostAndNothingElseStays) {
   const char* wanted = std::getenv("THAW_GC_PLAYS");
-  const uint64_t plays = wanted == nullptr ? 300 : std::strtoull(wanted, nullptr, 10);
+  const uint64_t plays = wanted == nullptr ? kPlays : std::strtoull(wanted, nullptr, 10);
   const uint64_t seed = test::test_seed();
   for (uint64_t i = 0; i < plays && !HasFailure(); ++i) play(seed + i);
   std::printf(

@@ -255,7 +255,7 @@ def test_names_of_one_file_on_a_case_folding_filesystem(thaw, work):
 
 
 @pytest.mark.slow
-def test_memory_stays_when_a_bomb_goes_off(thaw, work):
+def test_memory_stays_when_a_bomb_goes_off(thaw, work, shipped_memory):
     """A gigabyte of zeros in a file of one MB, as data and as names."""
     size = 1 << 30
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
