@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 
+#include "base/log.h"
 #include "format/checksum.h"
 #include "run/command.h"
 #include "run/worker.h"
@@ -20,7 +21,10 @@ namespace {
 Result<UniqueFd> lock_key(const std::string& key, const Config& config,
                           const Locations& locations) {
   const std::string folder = locations.stat_cache + "/detached";
-  THAW_CHECK(make_directories(folder));
+  if (const auto made = make_directories(folder); !made) {
+    log::warn("no lock keeps a second save of {} from being begun: {}", key, made.error().text());
+    return UniqueFd();
+  }
   const std::string what = config.store.value_or(locations.store) + '\0' + key;
   THAW_ASSIGN(UniqueFd fd,
               open_path(fmt::format("{}/{:016x}.lock", folder, checksum64(as_bytes(what))),

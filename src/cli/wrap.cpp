@@ -71,6 +71,7 @@ int wrap(const CommandLine& line, const run::InheritedSignals& signals,
   options.restore_timeout = words.restore_timeout();
   options.save_timeout = words.save_timeout();
   options.settle = words.settle();
+  options.exclude = words.exclude();
   options.readiness = words.readiness();
   options.save_on_exit = words.save_on_exit();
   options.verbose = line.verbosity() > 0;

@@ -42,17 +42,6 @@ Result<std::vector<RunPath>> paths_of(const WrapWords& words, const Config& conf
   return paths;
 }
 
-Result<> refuse_nested(const std::vector<RunPath>& paths) {
-  for (const RunPath& one : paths) {
-    for (const RunPath& other : paths) {
-      if (&one == &other) continue;
-      if (one.path == other.path || other.path.starts_with(one.path + "/"))
-        return Error(Code::invalid, other.path + " lies in " + one.path + ", which is a path too");
-    }
-  }
-  return {};
-}
-
 Config config_of(const RunPath& path, const Config& config) {
   Config own = config;
   if (path.store) {
@@ -137,7 +126,7 @@ Result<run::OpenedPath> open_path_of(const PathPlan& plan, const WrapWords& word
 
 Result<std::vector<PathPlan>> plan_paths(const WrapWords& words, const Config& config) {
   THAW_ASSIGN(const std::vector<RunPath> paths, paths_of(words, config));
-  THAW_CHECK(refuse_nested(paths));
+  THAW_CHECK(refuse_overlaps(paths, words.events()));
   std::optional<std::string> shared = words.key() ? words.key() : config.run_key;
   const bool by_deco = !shared && !config.deco.key.empty();
   if (by_deco) shared = config.deco.key;

@@ -86,6 +86,23 @@ Result<std::string> path_to_keep(const std::string& text) {
   return path;
 }
 
+Result<> refuse_overlaps(const std::vector<RunPath>& paths,
+                         const std::optional<std::string>& events) {
+  std::vector<std::string> real;
+  for (const RunPath& path : paths) real.push_back(resolved(path.path));
+  for (size_t one = 0; one < paths.size(); ++one) {
+    for (size_t other = 0; other < paths.size(); ++other) {
+      if (one != other && is_or_holds(real[one], real[other]))
+        return Error(Code::invalid,
+                     paths[other].path + " lies in " + paths[one].path + ", which is a path too");
+    }
+    if (events && !run::names_descriptor(*events) && is_or_holds(real[one], resolved(*events)))
+      return Error(Code::invalid, "the file of --events, " + *events + ", lies in " +
+                                      paths[one].path + ", which is restored: name another place");
+  }
+  return {};
+}
+
 CLI::App& WrapWords::declare(CLI::App& parent) {
   CLI::App& app = *parent.add_subcommand(
       "run", "Run a command on restored directories, and save them when it is ready");
@@ -227,7 +244,7 @@ Result<> WrapWords::check_paths() {
     if (path.key) THAW_CHECK(Key::parse(*path.key).within("--path"));
     parsed_paths_.push_back(std::move(path));
   }
-  return {};
+  return refuse_overlaps(parsed_paths_, events_);
 }
 
 void WrapWords::apply_to(RestoreRequest& request) const {

@@ -32,6 +32,7 @@ class WrapWords {
   const std::vector<RunPath>& paths() const { return parsed_paths_; }  // absolute
   const run::Readiness& readiness() const { return readiness_; }
   const std::optional<std::string>& events() const { return events_; }
+  const std::vector<std::string>& exclude() const { return exclude_; }
   const std::optional<std::string>& await_config() const { return await_config_; }
   std::chrono::milliseconds await_timeout() const { return await_ms_; }
   std::chrono::milliseconds restore_timeout() const { return restore_ms_; }
@@ -80,5 +81,10 @@ class WrapWords {
 // An absolute path for what was written, which may be relative to the working directory. Refuses
 // the root and the home directory, and what holds them.
 Result<std::string> path_to_keep(const std::string& text);
+
+// Code::invalid when two of these directories are one, or one lies in the other, also through
+// links; or when the file that events go to lies in one, which a restore would replace under it.
+Result<> refuse_overlaps(const std::vector<RunPath>& paths,
+                         const std::optional<std::string>& events);
 
 }  // namespace thaw::cli

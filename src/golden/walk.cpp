@@ -79,8 +79,8 @@ struct alignas(64) Sums {
 
 class Measurer {
  public:
-  Measurer(int root, const std::string& name, unsigned threads)
-      : root_(root), name_(name), sums_(threads) {}
+  Measurer(int root, const std::string& name, unsigned threads, const Globs& left_out)
+      : root_(root), name_(name), left_out_(left_out), sums_(threads) {}
 
   Result<> visit(unsigned worker, const std::string& path, std::vector<std::string>& folders) {
     Sums& sums = sums_[worker];
@@ -102,12 +102,13 @@ class Measurer {
     }
     while (const dirent* entry = ::readdir(folder.get())) {
       if (std::strcmp(entry->d_name, ".") == 0 || std::strcmp(entry->d_name, "..") == 0) continue;
+      std::string below = path.empty() ? entry->d_name : path + "/" + entry->d_name;
+      if (left_out_.match(below)) continue;
       struct stat status {};
       if (::fstatat(::dirfd(folder.get()), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) != 0) {
         if (errno == ENOENT) continue;
         return errno_error(errno, "stat " + name_ + "/" + path + "/" + entry->d_name);
       }
-      std::string below = path.empty() ? entry->d_name : path + "/" + entry->d_name;
       add(sums, below, status);
       if (!S_ISDIR(status.st_mode)) continue;
       if (status.st_dev != device_) note_foreign(below);
@@ -160,19 +161,24 @@ class Measurer {
       const bool is_whiteout = S_ISCHR(status.st_mode) && status.st_rdev == 0;
       sums.overlay_marks = sums.overlay_marks || is_whiteout;
     }
+    const bool is_dir = S_ISDIR(status.st_mode);
+    const bool timeless = is_dir && !left_out_.empty();
+    const struct timespec mtime = timeless ? timespec{} : status.st_mtim;
+    const struct timespec ctime = timeless ? timespec{} : status.st_ctim;
     const uint64_t fields[] = {XXH3_64bits(path.data(), path.size()),
                                status.st_ino,
                                status.st_mode,
-                               S_ISDIR(status.st_mode) ? 0 : static_cast<uint64_t>(status.st_size),
-                               static_cast<uint64_t>(status.st_mtim.tv_sec),
-                               static_cast<uint64_t>(status.st_mtim.tv_nsec),
-                               static_cast<uint64_t>(status.st_ctim.tv_sec),
-                               static_cast<uint64_t>(status.st_ctim.tv_nsec)};
+                               is_dir ? 0 : static_cast<uint64_t>(status.st_size),
+                               static_cast<uint64_t>(mtime.tv_sec),
+                               static_cast<uint64_t>(mtime.tv_nsec),
+                               static_cast<uint64_t>(ctime.tv_sec),
+                               static_cast<uint64_t>(ctime.tv_nsec)};
     sums.fingerprint += XXH3_64bits(fields, sizeof fields);
   }
 
   const int root_;
   const std::string& name_;
+  const Globs& left_out_;
   std::vector<Sums> sums_;
   dev_t device_ = 0;
   std::mutex mutex_;                           // of all below
@@ -190,9 +196,10 @@ Result<> walk_folders(const Context& context, unsigned threads, const Visit& vis
       [&walk](const Context& inner, unsigned worker, size_t) { return walk.work(inner, worker); });
 }
 
-Result<Measure> measure(const Context& context, const std::string& path, unsigned threads) {
+Result<Measure> measure(const Context& context, const std::string& path, unsigned threads,
+                        const Globs& left_out) {
   THAW_ASSIGN(const UniqueFd root, open_path(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  Measurer measurer(root.get(), path, std::max(threads, 1U));
+  Measurer measurer(root.get(), path, std::max(threads, 1U), left_out);
   THAW_CHECK(walk_folders(context, threads,
                           [&measurer](const Context&, unsigned worker, const std::string& folder,
                                       std::vector<std::string>& folders) {

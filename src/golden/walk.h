@@ -7,6 +7,7 @@
 
 #include "base/context.h"
 #include "format/tree.h"
+#include "snapshot/glob.h"
 
 namespace thaw::golden {
 
@@ -30,7 +31,10 @@ struct Measure {
   // Files with further names outside: who writes to those, writes here.
   uint64_t linked_outside = 0;
 };
-// Does not follow links. What vanishes meanwhile is not counted.
-Result<Measure> measure(const Context& context, const std::string& path, unsigned threads);
+// Does not follow links. What vanishes meanwhile is not counted, nor is what `left_out` matches or
+// holds; with any such globs times of folders do not count either, for what is left out changes
+// them.
+Result<Measure> measure(const Context& context, const std::string& path, unsigned threads,
+                        const Globs& left_out = {});
 
 }  // namespace thaw::golden

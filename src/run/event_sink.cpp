@@ -25,6 +25,16 @@ bool is_socket(int fd) {
 
 }  // namespace
 
+std::string as_text(const Event& event) {
+  std::string line;
+  for (const auto& [name, value] : event.items()) {
+    if (name == "event" || name == "at_ms") continue;
+    line +=
+        fmt::format(" {}={}", name, value.dump(-1, ' ', false, Event::error_handler_t::replace));
+  }
+  return event.value("event", "") + line;
+}
+
 std::string as_line(const Event& event) {
   return event.dump(-1, ' ', false, Event::error_handler_t::replace) + '\n';
 }

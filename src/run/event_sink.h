@@ -14,6 +14,8 @@ using Event = nlohmann::ordered_json;
 
 // As one line; what is not UTF-8 is replaced by U+FFFD.
 std::string as_line(const Event& event);
+// For people: the step, and what is known of it.
+std::string as_text(const Event& event);
 
 // Where events go. Nothing here ever waits: what a full pipe does not take is kept, up to 64 KiB,
 // and tried again; beyond that events are dropped whole, and the next one that is taken says how

@@ -99,48 +99,6 @@ void open_and_restore(const Context& process, const Context& context, const Open
   tell(restore_path(context, *opened, name, moment));
 }
 
-std::string outcome_name(SaveOutcome outcome) {
-  switch (outcome) {
-    case SaveOutcome::saved:
-      return "saved";
-    case SaveOutcome::unchanged:
-      return "unchanged";
-    case SaveOutcome::refused_empty:
-      return "empty";
-    case SaveOutcome::refused_shrunken:
-      return "shrunken";
-  }
-  return "saved";
-}
-
-Event save_opened(const Context& context, const OpenedPath& opened, const PathName& name) {
-  if (opened.store == nullptr || !opened.save)
-    return failed_event("save", name, "unsupported", "no key is named to save under");
-  const auto report = save(context, *opened.store, *opened.save, nullptr);
-  if (!report) {
-    return failed_event("save", name, std::string(thaw::name_of(report.error().code())),
-                        report.error().text());
-  }
-  const bool stands =
-      report->outcome == SaveOutcome::saved || report->outcome == SaveOutcome::unchanged;
-  Event event = event_of_path("save", name, stands);
-  event["reason"] = outcome_name(report->outcome);
-  if (stands) event["generation"] = report->generation;
-  if (stands) event["snapshot"] = report->ids.snapshot.hex();
-  event["files"] = report->totals.files;
-  event["bytes"] = report->totals.bytes;
-  event["new_bytes"] = report->new_bytes;
-  return event;
-}
-
-Event save_path(const Context& process, const Context& context, const OpenPath& open, size_t number,
-                const PathName& name) {
-  const auto opened = open(process, number);
-  if (opened) return save_opened(context, *opened, name);
-  return failed_event("save", name, std::string(thaw::name_of(opened.error().code())),
-                      opened.error().text());
-}
-
 }  // namespace
 
 Event event_of_path(const char* step, const PathName& name, bool ok) {
@@ -173,23 +131,6 @@ void restore_paths(const WorkerCalls& calls, const OpenPath& open,
         return Result<>();
       });
   static_cast<void>(done.ok());
-}
-
-void save_paths(const WorkerCalls& calls, const OpenPath& open, const std::vector<PathName>& names,
-                const std::vector<std::string>& half_restored, milliseconds timeout) {
-  for (size_t number = 0; number < names.size(); ++number) {
-    const auto began = Clock::now();
-    const std::string& path = names[number].path;
-    if (std::find(half_restored.begin(), half_restored.end(), path) != half_restored.end()) {
-      calls.reporter.tell(failed_event("save", names[number], "half_restored",
-                                       "its restore ended half-way, and is not the whole"));
-      continue;
-    }
-    const Context bounded = calls.context.within(timeout);
-    Event event = save_path(calls.context, bounded, open, number, names[number]);
-    event["ms"] = ms_since(began);
-    calls.reporter.tell(event);
-  }
 }
 
 }  // namespace thaw::run

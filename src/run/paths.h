@@ -1,4 +1,4 @@
-// The paths of a start: restored before COMMAND, saved behind it.
+// The paths of a start, and their restore before COMMAND; save_paths.h has what is behind it.
 #pragma once
 
 #include <chrono>
@@ -49,11 +49,6 @@ enum class Moment { before_command, late };
 void restore_paths(const WorkerCalls& calls, const OpenPath& open,
                    const std::vector<PathName>& names, std::chrono::milliseconds timeout,
                    Moment moment);
-
-// One path after another, each told of in an event "save" and bounded by `timeout`. A path whose
-// restore ended half-way is not saved: a part of a snapshot would follow the whole of it.
-void save_paths(const WorkerCalls& calls, const OpenPath& open, const std::vector<PathName>& names,
-                const std::vector<std::string>& half_restored, std::chrono::milliseconds timeout);
 
 // The event of a step about a path: "event", "path", "key", "ok".
 Event event_of_path(const char* step, const PathName& name, bool ok);

@@ -3,11 +3,13 @@
 #include <netdb.h>
 #include <poll.h>
 #include <regex.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <limits>
 #include <memory>
 #include <thread>
 
@@ -93,16 +95,25 @@ class HttpProbe final : public Probe {
     request.url = readiness_.target;
     request.most_bytes = kBodyBytes;
     request.route = s3::HttpRequest::Route::direct;
+    // A body may have no end: streams of events are endpoints, too.
+    request.enough = [this](const s3::HttpResponse& answer) {
+      return !has_status(answer) || has_body(answer);
+    };
     const auto answer = client_->send(context, request);
-    if (!answer) return false;
-    const bool fits = readiness_.status ? answer->status == *readiness_.status
-                                        : answer->status >= 200 && answer->status < 400;
-    if (!fits || pattern_ == nullptr) return fits;
-    const auto* text = reinterpret_cast<const char*>(answer->body.data());
-    return pattern_->is_in(std::string(text, answer->body.size()));
+    return answer && has_status(*answer) && has_body(*answer);
   }
 
  private:
+  bool has_status(const s3::HttpResponse& answer) const {
+    return readiness_.status ? answer.status == *readiness_.status
+                             : answer.status >= 200 && answer.status < 400;
+  }
+  bool has_body(const s3::HttpResponse& answer) const {
+    if (pattern_ == nullptr) return true;
+    const auto* text = reinterpret_cast<const char*>(answer.body.data());
+    return pattern_->is_in(std::string(text, answer.body.size()));
+  }
+
   const Readiness& readiness_;
   const std::unique_ptr<Pattern> pattern_;
   const std::unique_ptr<s3::HttpClient> client_;
@@ -180,6 +191,13 @@ void pause(const Context& context, milliseconds time) {
   }
 }
 
+int descriptor_limit() {
+  struct rlimit limit {};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return std::numeric_limits<int>::max();
+  return static_cast<int>(
+      std::min<rlim_t>(limit.rlim_cur, static_cast<rlim_t>(std::numeric_limits<int>::max())));
+}
+
 int64_t nanoseconds(const struct timespec& time) {
   return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
 }
@@ -225,6 +243,10 @@ Result<> check_readiness(const Readiness& readiness) {
   if (readiness.kind == Readiness::Kind::tcp) THAW_CHECK(parse_place(target));
   if (readiness.kind == Readiness::Kind::fd && readiness.number < 3)
     return Error(Code::invalid, "COMMAND has descriptors 0, 1 and 2 already: take 3 or more");
+  if (readiness.kind == Readiness::Kind::fd && readiness.number >= descriptor_limit())
+    return Error(Code::invalid, "descriptor " + std::to_string(readiness.number) +
+                                    " is beyond the limit of this process, " +
+                                    std::to_string(descriptor_limit()) + " (ulimit -n)");
   return {};
 }
 

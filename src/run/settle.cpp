@@ -1,9 +1,15 @@
 #include "run/settle.h"
 
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
 #include <algorithm>
-#include <optional>
+#include <array>
+#include <string_view>
 #include <thread>
 
+#include "base/fd.h"
 #include "golden/place.h"
 #include "golden/walk.h"
 
@@ -17,44 +23,59 @@ using Clock = Context::Clock;
 constexpr milliseconds kLongestPause{500};
 constexpr milliseconds kShortestPause{10};
 
-// What is listed while it vanishes has changed: no number says what it was.
-std::optional<uint64_t> fingerprint(const Context& context, const std::vector<std::string>& paths) {
-  uint64_t all = 0;
-  for (const std::string& path : paths) {
-    // What is restored to and saved is what a link leads to.
-    const auto real = golden::real_path(path);
-    const auto measure = golden::measure(context, real ? *real : path, 1);
-    if (measure) {
-      all = all * 31 + measure->fingerprint;
-    } else if (measure.error().code() != Code::not_found &&
-               measure.error().code() != Code::denied) {
-      return std::nullopt;
-    } else {
-      all *= 31;
-    }
+// proc(5): "12 (a name) T …", where the name may hold anything. Who is gone is not stopped.
+bool is_stopped(pid_t process) {
+  const auto file = open_path(fmt::format("/proc/{}/stat", process), O_RDONLY);
+  if (!file) return false;
+  std::array<char, 256> text{};
+  const ssize_t n = ::read(file->get(), text.data(), text.size());
+  if (n <= 0) return false;
+  const std::string_view line(text.data(), static_cast<size_t>(n));
+  const size_t end = line.rfind(") ");
+  if (end == std::string_view::npos || end + 2 >= line.size()) return false;
+  return line[end + 2] == 'T' || line[end + 2] == 't';
+}
+
+Result<std::vector<Mark>> mark_all(const Context& context, const SettleRequest& request) {
+  std::vector<Mark> marks;
+  for (const std::string& path : request.paths) {
+    THAW_ASSIGN(const Mark mark, mark_tree(context, path, request.left_out));
+    marks.push_back(mark);
   }
-  return all;
+  return marks;
 }
 
 }  // namespace
 
+Result<Mark> mark_tree(const Context& context, const std::string& path, const Globs& left_out) {
+  // What is restored to and saved is what a link leads to.
+  const auto real = golden::real_path(path);
+  const auto measure = golden::measure(context, real ? *real : path, 1, left_out);
+  if (measure) return Mark(measure->fingerprint);
+  THAW_CHECK(context.alive());
+  const Code code = measure.error().code();
+  // What is listed while it vanishes has changed: no number says what it was.
+  return code == Code::not_found || code == Code::denied ? Mark(0) : std::nullopt;
+}
+
 Result<Settled> settle(const Context& context, const StopFlag& hurry,
-                       const std::vector<std::string>& paths, milliseconds quiet) {
-  const milliseconds between = std::clamp(quiet / 4, kShortestPause, kLongestPause);
-  std::optional<uint64_t> last;
+                       const SettleRequest& request) {
+  const milliseconds between = std::clamp(request.quiet / 4, kShortestPause, kLongestPause);
+  std::vector<Mark> last;
   auto since = Clock::now();
   while (true) {
     THAW_CHECK(context.alive());
-    if (hurry.stopped()) return Settled::hurried;
+    if (hurry.stopped()) return Settled{.hurried = true};
     // What changes during a look may be seen or not: the look's beginning is what counts.
     const auto began = Clock::now();
-    const auto now = fingerprint(context, paths);
-    if (!now || now != last) {
+    THAW_ASSIGN(std::vector<Mark> now, mark_all(context, request));
+    const bool whole = std::all_of(now.begin(), now.end(), [](const Mark& each) { return !!each; });
+    if (!whole || now != last || (request.command != 0 && is_stopped(request.command))) {
       since = Clock::now();
-    } else if (began - since >= quiet) {
-      return Settled::quiet;
+    } else if (began - since >= request.quiet) {
+      return Settled{.marks = std::move(now)};
     }
-    last = now;
+    last = std::move(now);
     std::this_thread::sleep_for(between);
   }
 }

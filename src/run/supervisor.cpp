@@ -19,7 +19,7 @@
 #include "run/job.h"
 #include "run/job_control.h"
 #include "run/notify_relay.h"
-#include "run/settle.h"
+#include "run/save_paths.h"
 #include "run/text_inbox.h"
 #include "run/worker.h"
 
@@ -32,14 +32,12 @@ using Clock = Context::Clock;
 // Until a worker that should have ended by itself is asked to.
 constexpr milliseconds kTimeoutPatience{50};
 
-std::string human_line(const Event& event) {
-  std::string line;
-  for (const auto& [name, value] : event.items()) {
-    if (name == "event" || name == "at_ms") continue;
-    line +=
-        fmt::format(" {}={}", name, value.dump(-1, ' ', false, Event::error_handler_t::replace));
-  }
-  return event.value("event", "") + line;
+// Whether what kept a path from being saved may be over by the time COMMAND ends.
+bool may_be_saved_later(const Event& save) {
+  if (save.value("ok", false)) return false;
+  const std::string reason = save.value("reason", "");
+  return reason != "half_restored" && reason != "shrunken" && reason != "unsupported" &&
+         reason != "invalid";
 }
 
 class Supervisor {
@@ -83,6 +81,7 @@ class Supervisor {
   void begin_save();
   void take_save_reports();
   void save_is_over();
+  void save_again();
   void finish_saves();
   void end_if_done();
   void tell_what_was_not_saved();
@@ -102,8 +101,9 @@ class Supervisor {
   FileMark file_before_;
   std::optional<Work> work_;
   std::optional<Job> restorer_, saver_;
-  std::vector<std::string> restored_, saved_;  // the paths that were told of
-  std::vector<std::string> half_restored_;     // and those that hold a part of a snapshot
+  std::vector<std::string> restored_, told_;  // the paths that were told of
+  std::vector<std::string> saved_;            // those that need no further save
+  std::vector<std::string> half_restored_;    // and those that hold a part of a snapshot
   Alarm config_due_, ready_due_, save_due_;
   bool restore_pending_ = false;
   bool restore_timed_out_ = false;
@@ -111,7 +111,9 @@ class Supervisor {
   bool settled_ = false;
   bool saves_at_exit_ = false;
   bool save_over_ = false;
-  pid_t command_ = -1;
+  bool failed_behind_command_ = false;  // a save that may do better at the end
+  int asked_to_stop_ = 0;               // by this signal, which COMMAND has too: it may not obey
+  pid_t command_ = 0;                   // 0: it does not run
   bool command_ran_ = false;
   Ended ended_;
   std::string exit_message_;
@@ -122,7 +124,7 @@ class Supervisor {
 int Supervisor::run() {
   if (options_.events) {
     auto opened = EventSink::open(*options_.events);
-    if (!opened) log::warn("run: no events: {}", opened.error().text());
+    if (!opened) log::write(log::Level::error, "run: no events: " + opened.error().text());
     if (opened) events_.emplace(*std::move(opened));
   }
   auto signals = SignalInbox::open();
@@ -138,7 +140,7 @@ int Supervisor::run() {
 
 void Supervisor::emit(Event event) {
   event["at_ms"] = std::chrono::duration_cast<milliseconds>(Clock::now() - options_.began).count();
-  if (options_.verbose) log::info("run: {}", human_line(event));
+  if (options_.verbose) log::info("run: {}", as_text(event));
   if (events_) events_->write(std::move(event));
 }
 
@@ -210,7 +212,13 @@ void Supervisor::on_signal(const signalfd_siginfo& info) {
     if (phase_ != Phase::finishing) return end_before_command(number);
     if (saver_) saver_->end(Clock::now());
   }
-  if (number == SIGTSTP || number == SIGTTIN || number == SIGTTOU) stop_as_by_default(number);
+  if (number == SIGCONT) asked_to_stop_ = 0;
+  if (number != SIGTSTP && number != SIGTTIN && number != SIGTTOU) return;
+  // An editor tidies the screen and then stops itself; who stops for nothing waits for no one.
+  if (phase_ == Phase::running)
+    asked_to_stop_ = number;
+  else
+    stop_as_by_default(number);
 }
 
 void Supervisor::on_alarms(Time now) {
@@ -252,10 +260,12 @@ void Supervisor::reap() {
   pid_t pid = 0;
   while ((pid = ::waitpid(-1, &status, WNOHANG | WUNTRACED)) > 0) {
     if (WIFSTOPPED(status)) {
-      if (pid == command_ && phase_ == Phase::running && holds_terminal()) {
-        // The shell that waits for us would never hear of it.
+      if (pid != command_ || phase_ != Phase::running) continue;
+      // The shell that waits for us would never hear of it.
+      if (const int asked = std::exchange(asked_to_stop_, 0); asked != 0)
+        stop_as_by_default(asked);
+      else if (holds_terminal())
         stop_as_by_default(SIGSTOP);
-      }
     } else if (pid == command_) {
       command_ended(status);
     } else if (restorer_ && pid == restorer_->worker.pid()) {
@@ -438,7 +448,7 @@ void Supervisor::command_ended(int status) {
   if (notify_) static_cast<void>(notify_->take(command_));
   if (restorer_) restorer_->worker.kill();
   restore_is_over("abandoned", "COMMAND ended");
-  command_ = -1;
+  command_ = 0;
   finish_saves();
   end_if_done();
 }
@@ -467,23 +477,21 @@ void Supervisor::begin_save() {
   if (!work_ || !work_->saves || restore_pending_ || saver_ || save_over_) return;
   const bool behind_command = phase_ == Phase::running && (ready_ || probed);
   if (!behind_command && !saves_at_exit_) return;
-  const bool settles = phase_ == Phase::running;
+  const SavePlan plan{.names = work_->paths,
+                      .done = saved_,
+                      .half_restored = half_restored_,
+                      .settles = phase_ == Phase::running,
+                      .quiet = options_.settle,
+                      .left_out = Globs(options_.exclude),
+                      .command = command_,
+                      .timeout = options_.save_timeout};
   auto worker = Worker::start(
-      worker_options(WorkerOptions::Priority::low),
-      [this, probed, settles](const WorkerCalls& calls) {
+      worker_options(WorkerOptions::Priority::low), [this, probed, plan](const WorkerCalls& calls) {
         if (probed) {
           if (!wait_until_ready(calls.context, options_.readiness, file_before_)) return;
           calls.reporter.tell({{"event", "ready"}, {"by", name_of(options_.readiness.kind)}});
         }
-        std::vector<std::string> paths;
-        for (const PathName& each : work_->paths) paths.push_back(each.path);
-        const Time began = Clock::now();
-        const auto quiet = settles ? settle(calls.context, calls.hurry, paths, options_.settle)
-                                   : Result<Settled>(Settled::hurried);
-        if (!quiet) return;
-        const auto took = std::chrono::duration_cast<milliseconds>(Clock::now() - began).count();
-        if (*quiet == Settled::quiet) calls.reporter.tell({{"event", "settled"}, {"ms", took}});
-        save_paths(calls, work_->open, work_->paths, half_restored_, options_.save_timeout);
+        save_paths(calls, work_->open, plan);
       });
   if (!worker) {
     log::warn("run: {}", worker.error().text());
@@ -500,13 +508,20 @@ void Supervisor::take_save_reports() {
       continue;
     }
     if (step == "settled") settled_ = true;
-    if (step == "save") saved_.push_back(event.value("path", ""));
+    if (step == "save") {
+      told_.push_back(event.value("path", ""));
+      const bool again = may_be_saved_later(event);
+      if (!again) saved_.push_back(told_.back());
+      failed_behind_command_ = failed_behind_command_ || (again && phase_ == Phase::running);
+    }
     emit(std::move(event));
   }
 }
 
 void Supervisor::save_is_over() {
   save_over_ = true;
+  if (saves_at_exit_) save_again();
+  if (saver_) return;
   save_due_.call_off();
   end_if_done();
 }
@@ -528,9 +543,18 @@ void Supervisor::finish_saves() {
   save_due_.set(now + options_.save_timeout);
   if (saver_) {
     saver_->worker.hurry();
+  } else if (save_over_) {
+    save_again();
   } else {
     begin_save();
   }
+}
+
+// What failed while COMMAND ran is tried once more.
+void Supervisor::save_again() {
+  if (!std::exchange(failed_behind_command_, false)) return;
+  save_over_ = false;
+  begin_save();
 }
 
 void Supervisor::end_if_done() {
@@ -559,7 +583,7 @@ void Supervisor::tell_what_was_not_saved() {
     message = "COMMAND ended before nothing changed any more";
   }
   for (const PathName& each : work_->paths) {
-    if (std::count(saved_.begin(), saved_.end(), each.path) > 0) continue;
+    if (std::count(told_.begin(), told_.end(), each.path) > 0) continue;
     emit(failed_event("save", each, reason, message));
   }
 }

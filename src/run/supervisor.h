@@ -45,6 +45,7 @@ struct StartOptions {
   std::chrono::milliseconds restore_timeout{15'000};
   std::chrono::milliseconds save_timeout{300'000};
   std::chrono::milliseconds settle{2'000};
+  std::vector<std::string> exclude{};  // globs: what is not saved, and need not be quiet
   Readiness readiness;
   bool save_on_exit = false;
   bool verbose = false;

@@ -22,6 +22,35 @@ bool may_end(std::string_view piece) {
   return last != std::string_view::npos && piece[last] == '}';
 }
 
+// Whether no further text makes it JSON: the parser stopped before its end.
+bool is_broken(const std::string& text) {
+  class Position final : public nlohmann::json_sax<nlohmann::json> {
+   public:
+    size_t bytes = 0;  // where the parser gave up, counted from 1; 0: it did not
+
+    bool null() override { return true; }
+    bool boolean(bool) override { return true; }
+    bool number_integer(number_integer_t) override { return true; }
+    bool number_unsigned(number_unsigned_t) override { return true; }
+    bool number_float(number_float_t, const string_t&) override { return true; }
+    bool string(string_t&) override { return true; }
+    bool binary(binary_t&) override { return true; }
+    bool start_object(size_t) override { return true; }
+    bool key(string_t&) override { return true; }
+    bool end_object() override { return true; }
+    bool start_array(size_t) override { return true; }
+    bool end_array() override { return true; }
+    bool parse_error(size_t position, const std::string&,
+                     const nlohmann::detail::exception&) override {
+      bytes = position;
+      return false;
+    }
+  };
+  Position position;
+  return !nlohmann::json::sax_parse(text, &position) && position.bytes != 0 &&
+         position.bytes <= text.size();
+}
+
 }  // namespace
 
 Result<TextInbox> TextInbox::open(const std::string& source) {
@@ -47,10 +76,15 @@ Result<std::optional<std::string>> TextInbox::take() {
   if (text_.size() > kMostBytes)
     return Error(Code::exhausted, source_ + " has more than the limit of 1 MiB");
   // Who writes it may keep its end open.
-  const bool whole =
-      n == 0 || (may_end({piece.data(), static_cast<size_t>(n)}) && nlohmann::json::accept(text_));
-  if (!whole) return std::optional<std::string>();
-  return std::optional<std::string>(std::move(text_));
+  const bool may_be_whole = may_end({piece.data(), static_cast<size_t>(n)});
+  if (n == 0 || (may_be_whole && nlohmann::json::accept(text_)))
+    return std::optional<std::string>(std::move(text_));
+  // Then nobody need wait for more. Looked for when it may be whole, and whenever it has doubled.
+  if (may_be_whole || text_.size() >= next_look_) {
+    next_look_ = 2 * text_.size();
+    if (is_broken(text_)) return std::optional<std::string>(std::move(text_));
+  }
+  return std::optional<std::string>();
 }
 
 }  // namespace thaw::run

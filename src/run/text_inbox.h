@@ -16,8 +16,9 @@ class TextInbox {
   static Result<TextInbox> open(const std::string& source);
 
   int fd() const { return fd_.get(); }
-  // Called when fd() is readable: the whole text once the writer has closed its end, or a whole
-  // object has come. Code::exhausted when it is larger than 1 MiB.
+  // Called when fd() is readable: the whole text once the writer has closed its end, a whole object
+  // has come, or nothing that may follow would make one. Code::exhausted when it is larger than 1
+  // MiB.
   Result<std::optional<std::string>> take();
 
  private:
@@ -26,6 +27,7 @@ class TextInbox {
   UniqueFd fd_;
   std::string source_;
   std::string text_;
+  size_t next_look_ = 1;  // whether it is broken is looked for again when it has so many bytes
 };
 
 }  // namespace thaw::run

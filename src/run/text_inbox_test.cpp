@@ -53,6 +53,21 @@ TEST_F(TextInboxTest, IsWholeWhenTheWriterIsGone) {
   EXPECT_EQ(text->value_or(""), "{\"a\"");
 }
 
+TEST_F(TextInboxTest, WhatIsBrokenIsNotWaitedFor) {
+  ASSERT_TRUE(is_ok(take_after("{\"a\": tr")));
+  const auto text = take_after("ap}");
+  ASSERT_TRUE(is_ok(text));
+  EXPECT_EQ(text->value_or(""), "{\"a\": trap}");
+}
+
+TEST_F(TextInboxTest, WhatIsCutOffIsWaitedFor) {
+  for (const char* piece : {"{", "\"a\\u00", "e4\": [1, -", "2.5e", "3, tr", "ue, \"b"}) {
+    const auto text = take_after(piece);
+    ASSERT_TRUE(is_ok(text));
+    EXPECT_FALSE(text->has_value()) << piece;
+  }
+}
+
 TEST_F(TextInboxTest, HasALimit) {
   const std::string piece(16 * 1024, ' ');
   for (int number = 0; number < 64; ++number) ASSERT_TRUE(is_ok(take_after(piece)));

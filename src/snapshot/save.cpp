@@ -238,9 +238,9 @@ Result<bool> Saver::refused() {
     report_.outcome =
         *verdict == Refused::empty ? SaveOutcome::refused_empty : SaveOutcome::refused_shrunken;
     report_.generation = number;
-    if (destination.newest) {
-      const Refusal refusal{destination.key.text(), number,
-                            *verdict == Refused::empty ? "empty" : "shrunken", totals.bytes,
+    // Empty ones are never accepted: counted, they would let a shrunken one pass before its time.
+    if (destination.newest && *verdict == Refused::shrunken) {
+      const Refusal refusal{destination.key.text(), number, "shrunken", totals.bytes,
                             system_clock().now().ns};
       const auto noted = note_refusal(context_, store_, refusal, refusals);
       if (!noted) log::warn("a refusal was not counted: {}", noted.error().text());
@@ -469,6 +469,7 @@ Result<> Saver::put_manifest(const std::vector<PackRef>& packs) {
 
 Result<> Saver::publish_all() {
   if (report_.outcome == SaveOutcome::unchanged) return {};
+  if (request_.before_publishing) THAW_CHECK(request_.before_publishing(context_));
   step("publishing");
   entry_.nonce = RandomId::fresh();
   entry_.created_ns = system_clock().now().ns;

@@ -1,6 +1,7 @@
 // Save: a directory becomes the next generation of a key.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -37,6 +38,9 @@ struct SaveRequest {
   int compression_level = 3;
   unsigned threads = 1;
   StoreDistance distance = StoreDistance::local;
+  // Asked when everything is stored and nothing is published yet; its error is that of the save,
+  // and nothing is published. May be empty. Called at most once, by the thread that saves.
+  std::function<Result<>(const Context&)> before_publishing{};
 };
 
 enum class SaveOutcome { saved, unchanged, refused_empty, refused_shrunken };

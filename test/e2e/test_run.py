@@ -130,12 +130,18 @@ def test_exit_codes(thaw, store, work, command, code):
 def test_wrong_usage_starts_nothing(thaw, work, store):
     mark = f"{work}/started"
     home = thaw.home
+    os.mkdir(f"{work}/real")
+    os.symlink("real", f"{work}/alias")
     for words in (["--path", "/"], ["--path", "/../"], ["--path", home], ["--path", os.path.dirname(home)], ["--path", ""],
                   ["--path", f"{work}/o", "--ready-exit", "--ready-after", "1s"], ["--path", f"{work}/o", "--settle", "2"],
                   ["--path", f"{work}/o", "--ready-http", "ftp://x"], ["--path", f"{work}/o", "--ready-tcp", "80"],
                   ["--path", f"{work}/o", "--ready-fd", "1"], ["--path", f"{work}/o", "--ready-body", "x"],
                   ["--path", f"{work}/o", "--ready-http", "http://x", "--ready-body", "("],
-                  ["--path", f"{work}/o", "--events", "fd:x"], ["--nonsense"]):
+                  ["--path", f"{work}/o", "--events", "fd:x"], ["--nonsense"],
+                  ["--path", f"{work}/o", "--ready-fd", "1000000000"],
+                  ["--path", f"{work}/o", "--events", f"{work}/o/events"],
+                  ["--path", f"{work}/real/a,key=a", "--path", f"{work}/alias,key=b"],
+                  ["--path", f"{work}/real/a,key=a", "--path", f"{work}/alias/a/b,key=b"]):
         answer = subprocess.run([binary(), "run", "--key", "k", *words, "--", "touch", mark], env=thaw.env, cwd=thaw.cwd,
                                 stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
         assert answer.returncode == 2 and answer.stderr, (words, answer)
@@ -366,6 +372,37 @@ def test_job_control_in_a_shell(thaw, work, store):
     assert terminal.end() == 5
 
 
+DOES_NOT_STOP = """
+import signal, sys
+signal.signal(signal.SIGTSTP, lambda *_: print("not now", flush=True))
+print("up", flush=True)
+for line in sys.stdin:
+    print("got", line.strip(), flush=True)
+    if line.strip() == "bye":
+        sys.exit(6)
+"""
+
+
+def test_who_does_not_stop_keeps_the_terminal(thaw, work, store):
+    """An editor may take Ctrl-Z for something else."""
+    shell = "/bin/bash"
+    if not os.path.exists(shell):
+        pytest.skip("no bash")
+    terminal = Terminal([shell, "--norc", "--noprofile", "-i"], {**thaw.env, "PS1": "ready> "}, thaw.cwd)
+    write(f"{work}/program.py", DOES_NOT_STOP.encode())
+    terminal.wait_for(b"ready> ")
+    terminal.type(f"{binary()} run --key k --path {work}/out -- {sys.executable} -I -S {work}/program.py\n".encode())
+    terminal.wait_for(b"up\r\n")
+    terminal.type(b"\x1a")
+    terminal.wait_for(b"not now")
+    terminal.type(b"more\n")
+    terminal.wait_for(b"got more")
+    terminal.type(b"bye\n")
+    terminal.wait_for(b"ready> ")
+    terminal.type(b"exit $?\n")
+    assert terminal.end() == 6
+
+
 def test_a_command_that_is_stopped_without_a_terminal_stops_nobody_else(thaw, work, store):
     with Start(thaw, "--key", "k", "--path", f"{work}/out", command=["sleep", "1000"], start_new_session=True) as start:
         command = start.wait_for("started")["pid"]
@@ -432,6 +469,66 @@ def test_saved_once_ready(thaw, work, store, tree, kind):
     assert start.steps() == ["restore", "started", "ready", "settled", "save", "exit"]
     thaw.restore("k", f"{work}/again")
     assert_same(path, f"{work}/again")
+
+
+STREAM = """
+import socket, sys
+server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+kept = []
+while True:
+    kept.append(server.accept()[0])
+    kept[-1].recv(4096)
+    kept[-1].sendall(b"HTTP/1.1 200 OK\\r\\nContent-Type: text/event-stream\\r\\n\\r\\n" + sys.argv[2].encode())
+"""
+
+
+@pytest.mark.parametrize("options, sent", [
+    ([], ""), (["--ready-body", "is well$"], "data: all is well"), (["--ready-body", "z y"], "x" * 100000 + "z y")],
+    ids=["headers", "body", "long"])
+def test_ready_by_an_answer_without_end(thaw, work, store, tree, options, sent):
+    """Streams of events, and servers that keep a connection for later."""
+    port = free_port()
+    with Start(thaw, "--key", "k", "--path", tree, "--ready-http", f"http://127.0.0.1:{port}/", *options, "--settle", "10ms",
+               command=python(STREAM, str(port), sent)) as start:
+        assert start.wait_for("save")["reason"] == "saved"
+        start.signal(signal.SIGTERM)
+        assert start.end() == 143
+
+
+def test_what_is_left_out_need_not_be_quiet(thaw, work, store):
+    code = """
+import os, sys
+from pathlib import Path
+folder = Path(sys.argv[1])
+(folder / "logs").mkdir(parents=True)
+(folder / "file").write_text("content")
+while True:
+    (folder / "logs" / "a").write_text("x")
+    (folder / "b.log").write_text("y")
+    os.unlink(folder / "b.log")
+"""
+    with Start(thaw, "--key", "k", "--path", f"{work}/out", "--exclude", "logs", "--exclude", "*.log", "--ready-file", f"{work}/out/file",
+               "--settle", "200ms", command=python(code, f"{work}/out")) as start:
+        assert start.wait_for("save")["reason"] == "saved"
+        start.signal(signal.SIGTERM)
+        assert start.end() == 143
+    thaw.restore("k", f"{work}/again")
+    assert os.listdir(f"{work}/again") == ["file"]
+
+
+def test_a_save_that_failed_is_tried_once_more_at_the_end(thaw, work, store, tree):
+    thaw.save("other", tree)
+    marker = f"{thaw.store}/thaw.json"
+    with open(marker, "rb") as file:
+        kept = file.read()
+    write(marker, b"nothing of a marker")
+    with Start(thaw, "--key", "k", "--path", tree, "--ready-after", "1ms", "--settle", "10ms", "--save-on-exit",
+               command=["sleep", "1000"]) as start:
+        assert not start.wait_for("save")["ok"]
+        write(marker, kept)
+        start.signal(signal.SIGTERM)
+        assert start.end() == 143
+    assert [each["reason"] for each in start.of("save")][1:] == ["saved"] and generation(thaw, "k") == 1
 
 
 def test_ready_by_exit(thaw, work, store):
@@ -616,6 +713,7 @@ def test_events_to_a_file_and_to_nowhere(thaw, work, store):
         done = subprocess.run([binary(), "run", "--events", target, "--key", "k", "--path", f"{work}/out", "--", "echo", "here"], env=thaw.env,
                               cwd=thaw.cwd, capture_output=True, timeout=60, check=False)
         assert (done.returncode, done.stdout) == (0, b"here\n"), target
+        assert b"no events" in done.stderr
 
 
 # -------------------------------------------------------------------------------------- configuration
@@ -643,10 +741,10 @@ def test_json_of_a_start(thaw, work, tree):
 
 
 @pytest.mark.parametrize("text, reason", [
-    (b"{", "invalid"), (b"", "invalid"), (b"[]", "invalid"), (b'{"colour": "red"}', "invalid"), (b"\xff\x00", "invalid"),
+    (b"{", "invalid"), (b'{"run": nil}', "invalid"), (b"", "invalid"), (b"[]", "invalid"), (b'{"colour": "red"}', "invalid"), (b"\xff\x00", "invalid"),
     (b'{"run": {"path": [{"path": "/"}]}}', "invalid"), (b'{"run": {"key": "a@b"}}', "invalid"),
     (b" " * (1 << 20) + b"{}", "exhausted"), (None, "timeout")],
-    ids=["cut", "nothing", "list", "unknown", "bytes", "root", "key", "large", "late"])
+    ids=["cut", "broken", "nothing", "list", "unknown", "bytes", "root", "key", "large", "late"])
 def test_json_that_is_no_good(thaw, work, store, tree, text, reason):
     """It fails open, and says so; and nothing is done that it might have forbidden."""
     keep(thaw, "k", tree)
@@ -701,6 +799,12 @@ def test_awaited_configuration(thaw, work, tree):
         start.signal(signal.SIGTERM)
         assert start.end() == 143
     assert os.listdir(f"{work}/out") == ["own"]
+    os.close(into)
+    os.close(out)
+    # Broken, from a writer that keeps its end open: nobody waits for what can only stay so.
+    into, out = pipe_with(b'{"store": nowhere, ', close=False)
+    done = run(thaw, "--await-config", f"fd:{into}", "--await-timeout", "1h", pass_fds=(into,))
+    assert done.steps() == ["disabled", "started", "exit"] and done.of("disabled")[0]["reason"] == "invalid"
     # Never: signals are COMMAND's meanwhile.
     os.close(into)
     os.close(out)

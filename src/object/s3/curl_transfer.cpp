@@ -52,6 +52,7 @@ Result<> CurlTransfer::prepare(const HttpRequest& request) {
   sent_ = 0;
   header_bytes_ = 0;
   too_large_ = false;
+  enough_ = false;
   headers_complete_ = false;
   text_[0] = '\0';
   began_ = last_activity_ = Context::Clock::now();
@@ -148,7 +149,7 @@ size_t CurlTransfer::take_header(std::string_view line) {
   }
   if (trimmed(line).empty()) {
     headers_complete_ = response_.status != 0;
-    return whole;
+    return headers_complete_ && is_enough() ? 0 : whole;
   }
   const size_t colon = line.find(':');
   if (colon == std::string_view::npos) return whole;
@@ -169,7 +170,7 @@ size_t CurlTransfer::take_body(Bytes bytes) {
   if (response_.status >= 300) {
     const size_t room = kErrorBodyBytes - std::min(response_.body.size(), kErrorBodyBytes);
     response_.body.append(bytes.first(std::min(bytes.size(), room)));
-    return bytes.size();
+    return is_enough() ? 0 : bytes.size();
   }
   if (bytes.size() > request_->most_bytes - response_.body.size()) {
     too_large_ = true;
@@ -179,7 +180,12 @@ size_t CurlTransfer::take_body(Bytes bytes) {
     response_.body.reserve(std::min(request_->expected_bytes, request_->most_bytes));
   }
   response_.body.append(bytes);
-  return bytes.size();
+  return is_enough() ? 0 : bytes.size();
+}
+
+bool CurlTransfer::is_enough() {
+  enough_ = request_->enough && request_->enough(response_);
+  return enough_;
 }
 
 size_t CurlTransfer::on_read(char* data, size_t size, size_t count, void* self) {
@@ -204,6 +210,7 @@ int CurlTransfer::on_seek(void* self, curl_off_t offset, int origin) {
 }
 
 Result<HttpResponse> CurlTransfer::finish(CURLcode code) {
+  if (enough_) return std::move(response_);
   // curl takes an answer that is cut off within its headers for a whole one.
   if (code == CURLE_OK && headers_complete_) return std::move(response_);
   if (code == CURLE_OK && response_.status != 0) {

@@ -46,6 +46,7 @@ class CurlTransfer {
   size_t take_header(std::string_view line);
   size_t take_body(Bytes bytes);
   void set_method();
+  bool is_enough();
   Error error_of(CURLcode code) const;
 
   const HttpOptions& options_;
@@ -59,6 +60,7 @@ class CurlTransfer {
   size_t sent_ = 0;
   size_t header_bytes_ = 0;
   bool too_large_ = false;
+  bool enough_ = false;  // the caller wants no more of it
   bool headers_complete_ = false;
   char text_[CURL_ERROR_SIZE] = {};
 };

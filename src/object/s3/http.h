@@ -28,6 +28,8 @@ struct Hedge {
   std::function<bool()> allowed;  // asked when the time has come; called at most once
 };
 
+struct HttpResponse;
+
 // A plain value. Text in it is sent as it is: the caller encodes.
 struct HttpRequest {
   std::string method = "GET";
@@ -38,6 +40,10 @@ struct HttpRequest {
   size_t most_bytes = 16 * 1024 * 1024;  // a longer answer's body is an error
   enum class Route { environment, direct };
   Route route = Route::environment;  // direct: no proxy, for addresses of this machine's host
+  // Asked with the beginning of the body, whenever more of it has come, once with nothing when the
+  // headers are there: true ends the exchange, and the answer holds that beginning. Empty: the
+  // whole body is waited for.
+  std::function<bool(const HttpResponse&)> enough{};
   // Only for requests that may run twice.
   std::optional<Hedge> hedge;
 };
