@@ -89,6 +89,7 @@ Result<std::string> path_to_keep(const std::string& text) {
 Result<> refuse_overlaps(const std::vector<RunPath>& paths,
                          const std::optional<std::string>& events) {
   std::vector<std::string> real;
+  real.reserve(paths.size());
   for (const RunPath& path : paths) real.push_back(resolved(path.path));
   for (size_t one = 0; one < paths.size(); ++one) {
     for (size_t other = 0; other < paths.size(); ++other) {

@@ -73,6 +73,7 @@ class SavePaths : public ::testing::Test {
 
   static std::vector<std::string> steps(const std::vector<Event>& events) {
     std::vector<std::string> names;
+    names.reserve(events.size());
     for (const Event& each : events) names.push_back(each.value("event", ""));
     return names;
   }
