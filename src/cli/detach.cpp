@@ -9,6 +9,7 @@
 #include <cerrno>
 
 #include "base/log.h"
+#include "cli/store_place.h"
 #include "format/checksum.h"
 #include "run/command.h"
 #include "run/worker.h"
@@ -20,15 +21,18 @@ namespace {
 // nothing.
 Result<UniqueFd> lock_key(const std::string& key, const Config& config,
                           const Locations& locations) {
+  THAW_ASSIGN(const std::string store, store_place(config, locations));
   const std::string folder = locations.stat_cache + "/detached";
-  if (const auto made = make_directories(folder); !made) {
-    log::warn("no lock keeps a second save of {} from being begun: {}", key, made.error().text());
+  const std::string what = store + '\0' + key;
+  auto opened = make_directories(folder).ok()
+                    ? open_path(fmt::format("{}/{:016x}.lock", folder, checksum64(as_bytes(what))),
+                                O_RDWR | O_CREAT, 0600)
+                    : Result<UniqueFd>(Error(Code::denied, folder + " cannot be made"));
+  if (!opened) {
+    log::warn("no lock keeps a second save of {} from being begun: {}", key, opened.error().text());
     return UniqueFd();
   }
-  const std::string what = config.store.value_or(locations.store) + '\0' + key;
-  THAW_ASSIGN(UniqueFd fd,
-              open_path(fmt::format("{}/{:016x}.lock", folder, checksum64(as_bytes(what))),
-                        O_RDWR | O_CREAT, 0600));
+  UniqueFd fd = *std::move(opened);
   if (::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return fd;
   if (errno == EWOULDBLOCK)
     return Error(Code::busy, "a detached save of " + key + " is under way already");

@@ -37,6 +37,7 @@ class Wrap {
     if (plans->empty()) return run::Disabled{"disabled", "no store is named, or no path"};
     run::Work work;
     for (const PathPlan& plan : *plans) work.paths.push_back({plan.path, plan.key});
+    work.own_places = own_places(*plans, locations_);
     work.open = opener(*std::move(plans), words_, locations_, environment_);
     work.saves = words_.readiness().kind != run::Readiness::Kind::never;
     return work;

@@ -12,6 +12,7 @@
 #include "cli/archive.h"
 #include "cli/command.h"
 #include "cli/requests.h"
+#include "cli/store_place.h"
 #include "snapshot/progress.h"
 
 namespace thaw::cli {
@@ -157,11 +158,23 @@ Result<std::vector<PathPlan>> plan_paths(const WrapWords& words, const Config& c
   return plans;
 }
 
+std::vector<std::string> own_places(const std::vector<PathPlan>& plans,
+                                    const Locations& locations) {
+  std::vector<std::string> places{resolved_path(locations.stat_cache)};
+  for (const PathPlan& plan : plans) {
+    const auto store = store_place(plan.config, locations);
+    if (store && store->starts_with('/')) places.push_back(*store);
+  }
+  return places;
+}
+
 run::OpenPath opener(std::vector<PathPlan> plans, const WrapWords& words,
                      const Locations& locations, const Environment& environment) {
   return [plans = std::move(plans), &words, &locations, &environment](
              const Context& process, size_t number) -> Result<run::OpenedPath> {
     const PathPlan& plan = plans[number];
+    // COMMAND may have made a link of it since.
+    THAW_CHECK(path_to_keep(plan.path));
     if (!plan.config.store) return Error(Code::invalid, "no store is named for " + plan.path);
     return open_path_of(plan, words, locations, environment, process);
   };

@@ -33,6 +33,10 @@ struct PathPlan {
 // Empty where no path is named, or no store. Code::invalid where they make no sense together.
 Result<std::vector<PathPlan>> plan_paths(const WrapWords& words, const Config& config);
 
+// What thaw itself writes on this machine for these paths, absolute and without links: stores that
+// are directories, and what is remembered of files.
+std::vector<std::string> own_places(const std::vector<PathPlan>& plans, const Locations& locations);
+
 // For run::Work. `words`, `locations` and `environment` outlive what it answers.
 run::OpenPath opener(std::vector<PathPlan> plans, const WrapWords& words,
                      const Locations& locations, const Environment& environment);

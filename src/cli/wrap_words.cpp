@@ -14,6 +14,7 @@
 #include "cli/choice.h"
 #include "cli/describe.h"
 #include "cli/requests.h"
+#include "cli/store_place.h"
 #include "run/event_sink.h"
 #include "snapshot/glob.h"
 
@@ -39,15 +40,6 @@ std::string home() {
   if (const auto named = locate(process_environment()).home) return *named;
   const struct passwd* user = ::getpwuid(::getuid());
   return user != nullptr && user->pw_dir != nullptr ? user->pw_dir : "";
-}
-
-// As far as it exists, without symbolic links.
-std::string resolved(const std::string& path) {
-  std::error_code fault;
-  const auto canonical = std::filesystem::weakly_canonical(path, fault);
-  std::string text = fault ? path : canonical.string();
-  while (text.size() > 1 && text.back() == '/') text.pop_back();
-  return text;
 }
 
 bool is_or_holds(const std::string& path, const std::string& other) {
@@ -78,10 +70,10 @@ Result<std::string> path_to_keep(const std::string& text) {
   std::string path = std::filesystem::absolute(text, fault).lexically_normal().string();
   if (fault) return Error(Code::invalid, "there is no working directory for " + text);
   while (path.size() > 1 && path.back() == '/') path.pop_back();
-  const std::string real = resolved(path);
+  const std::string real = resolved_path(path);
   if (real == "/") return Error(Code::invalid, text + " is the root directory");
   const std::string own = home();
-  if (!own.empty() && own != "/" && is_or_holds(real, resolved(own)))
+  if (!own.empty() && own != "/" && is_or_holds(real, resolved_path(own)))
     return Error(Code::invalid, text + " is the home directory, or holds it");
   return path;
 }
@@ -90,14 +82,14 @@ Result<> refuse_overlaps(const std::vector<RunPath>& paths,
                          const std::optional<std::string>& events) {
   std::vector<std::string> real;
   real.reserve(paths.size());
-  for (const RunPath& path : paths) real.push_back(resolved(path.path));
+  for (const RunPath& path : paths) real.push_back(resolved_path(path.path));
   for (size_t one = 0; one < paths.size(); ++one) {
     for (size_t other = 0; other < paths.size(); ++other) {
       if (one != other && is_or_holds(real[one], real[other]))
         return Error(Code::invalid,
                      paths[other].path + " lies in " + paths[one].path + ", which is a path too");
     }
-    if (events && !run::names_descriptor(*events) && is_or_holds(real[one], resolved(*events)))
+    if (events && !run::names_descriptor(*events) && is_or_holds(real[one], resolved_path(*events)))
       return Error(Code::invalid, "the file of --events, " + *events + ", lies in " +
                                       paths[one].path + ", which is restored: name another place");
   }

@@ -79,8 +79,8 @@ struct alignas(64) Sums {
 
 class Measurer {
  public:
-  Measurer(int root, const std::string& name, unsigned threads, const Globs& left_out)
-      : root_(root), name_(name), left_out_(left_out), sums_(threads) {}
+  Measurer(int root, const std::string& name, unsigned threads, const LeavesOut& leaves_out)
+      : root_(root), name_(name), leaves_out_(leaves_out), sums_(threads) {}
 
   Result<> visit(unsigned worker, const std::string& path, std::vector<std::string>& folders) {
     Sums& sums = sums_[worker];
@@ -103,7 +103,7 @@ class Measurer {
     while (const dirent* entry = ::readdir(folder.get())) {
       if (std::strcmp(entry->d_name, ".") == 0 || std::strcmp(entry->d_name, "..") == 0) continue;
       std::string below = path.empty() ? entry->d_name : path + "/" + entry->d_name;
-      if (left_out_.match(below)) continue;
+      if (leaves_out_ && leaves_out_(below)) continue;
       struct stat status {};
       if (::fstatat(::dirfd(folder.get()), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) != 0) {
         if (errno == ENOENT) continue;
@@ -162,7 +162,7 @@ class Measurer {
       sums.overlay_marks = sums.overlay_marks || is_whiteout;
     }
     const bool is_dir = S_ISDIR(status.st_mode);
-    const bool timeless = is_dir && !left_out_.empty();
+    const bool timeless = is_dir && leaves_out_;
     const struct timespec mtime = timeless ? timespec{} : status.st_mtim;
     const struct timespec ctime = timeless ? timespec{} : status.st_ctim;
     const uint64_t fields[] = {XXH3_64bits(path.data(), path.size()),
@@ -178,7 +178,7 @@ class Measurer {
 
   const int root_;
   const std::string& name_;
-  const Globs& left_out_;
+  const LeavesOut& leaves_out_;
   std::vector<Sums> sums_;
   dev_t device_ = 0;
   std::mutex mutex_;                           // of all below
@@ -197,9 +197,9 @@ Result<> walk_folders(const Context& context, unsigned threads, const Visit& vis
 }
 
 Result<Measure> measure(const Context& context, const std::string& path, unsigned threads,
-                        const Globs& left_out) {
+                        const LeavesOut& leaves_out) {
   THAW_ASSIGN(const UniqueFd root, open_path(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  Measurer measurer(root.get(), path, std::max(threads, 1U), left_out);
+  Measurer measurer(root.get(), path, std::max(threads, 1U), leaves_out);
   THAW_CHECK(walk_folders(context, threads,
                           [&measurer](const Context&, unsigned worker, const std::string& folder,
                                       std::vector<std::string>& folders) {

@@ -7,7 +7,6 @@
 
 #include "base/context.h"
 #include "format/tree.h"
-#include "snapshot/glob.h"
 
 namespace thaw::golden {
 
@@ -31,10 +30,12 @@ struct Measure {
   // Files with further names outside: who writes to those, writes here.
   uint64_t linked_outside = 0;
 };
-// Does not follow links. What vanishes meanwhile is not counted, nor is what `left_out` matches or
-// holds; with any such globs times of folders do not count either, for what is left out changes
-// them.
+// Whether a path below the directory is left out, with all that it holds. Thread-safe.
+using LeavesOut = std::function<bool(const std::string& path)>;
+
+// Does not follow links. What vanishes meanwhile is not counted, nor is what is left out; where
+// anything may be, times of folders do not count either, for what is left out changes them.
 Result<Measure> measure(const Context& context, const std::string& path, unsigned threads,
-                        const Globs& left_out = {});
+                        const LeavesOut& leaves_out = {});
 
 }  // namespace thaw::golden

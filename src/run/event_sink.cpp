@@ -88,7 +88,17 @@ ssize_t EventSink::write_some(const char* data, size_t size) const {
 void EventSink::write(Event event) {
   if (!fd_.valid()) return;
   if (dropped_ > 0) event["dropped"] = dropped_;
-  std::string line = as_line(event);
+  append(as_line(event));
+}
+
+void EventSink::write_text(std::string_view line) {
+  if (!fd_.valid()) return;
+  std::string text;
+  if (dropped_ > 0) text = fmt::format("thaw: {} lines were lost: nobody read them\n", dropped_);
+  append(text.append(line));
+}
+
+void EventSink::append(const std::string& line) {
   if (pending_.size() + line.size() > kPendingBytes) flush();
   if (pending_.size() + line.size() > kPendingBytes) {
     ++dropped_;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 
 #include "base/fd.h"
 #include "base/result.h"
@@ -27,6 +28,8 @@ class EventSink {
   static Result<EventSink> open(const std::string& target);
 
   void write(Event event);
+  // A line for people, with its end.
+  void write_text(std::string_view line);
   // Gives away what was kept, as far as it is taken. `fd()` is to be watched while `waiting()`.
   void flush();
   bool waiting() const { return !pending_.empty() && fd_.valid(); }
@@ -37,6 +40,8 @@ class EventSink {
   enum class Kind { reopened, socket, shared };
 
   EventSink(UniqueFd fd, Kind kind) : fd_(std::move(fd)), kind_(kind) {}
+  // Whole, or counted as dropped.
+  void append(const std::string& line);
   // As write(2).
   ssize_t write_some(const char* data, size_t size) const;
 

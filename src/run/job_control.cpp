@@ -26,9 +26,11 @@ void forward(const signalfd_siginfo& info, pid_t command) {
   }
 }
 
-bool holds_terminal() {
+bool holds_terminal(pid_t command) {
   const auto terminal = open_path("/dev/tty", O_RDONLY | O_NOCTTY | O_NONBLOCK);
-  return terminal && ::tcgetpgrp(terminal->get()) == ::getpgrp();
+  if (!terminal) return false;
+  const pid_t foreground = ::tcgetpgrp(terminal->get());
+  return foreground == ::getpgrp() || foreground == ::getpgid(command);
 }
 
 void stop_as_by_default(int signal) {

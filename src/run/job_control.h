@@ -15,7 +15,7 @@ bool sent_to_the_group(const signalfd_siginfo& info);
 void forward(const signalfd_siginfo& info, pid_t command);
 
 // Whether our process group is in the foreground of a terminal.
-bool holds_terminal();
+bool holds_terminal(pid_t command);
 
 // Stops this process as if it had never blocked or handled `signal`; returns once it goes on. For a
 // process of one thread.

@@ -12,6 +12,7 @@
 #include <charconv>
 #include <cstddef>
 #include <cstring>
+#include <utility>
 
 #include "base/log.h"
 #include "base/random.h"
@@ -19,8 +20,10 @@
 namespace thaw::run {
 namespace {
 
-constexpr size_t kMessageBytes = 64 * 1024;
-constexpr size_t kDescriptors = 32;  // of one message
+// More than a socket takes by default (net.core.wmem_default), and than the kernel passes at all
+// (SCM_MAX_FD).
+constexpr size_t kMessageBytes = 256 * 1024;
+constexpr size_t kDescriptors = 253;
 
 struct Address {
   struct sockaddr_un socket {};
@@ -175,6 +178,7 @@ bool NotifyRelay::pass_on(const Message& message) const {
 bool NotifyRelay::take(pid_t command) {
   if (held_ && !pass_on(*held_)) return false;
   held_.reset();
+  if (std::exchange(owes_ready_, false)) say_ready();
   bool ready = false;
   bool more = true;
   while (more && !held_) {
@@ -188,7 +192,10 @@ bool NotifyRelay::take(pid_t command) {
 
 void NotifyRelay::say_ready() {
   Message message{"READY=1", {}};
-  if (!held_ && !pass_on(message)) held_ = std::move(message);
+  if (held_)
+    owes_ready_ = true;
+  else if (!pass_on(message))
+    held_ = std::move(message);
 }
 
 }  // namespace thaw::run

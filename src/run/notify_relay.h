@@ -47,6 +47,7 @@ class NotifyRelay {
   UniqueFd outer_;  // not valid: there is none
   std::string address_;
   std::optional<Message> held_;
+  bool owes_ready_ = false;  // say_ready() came while a message was held
 };
 
 }  // namespace thaw::run

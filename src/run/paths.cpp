@@ -59,10 +59,12 @@ Event restore_path(const Context& context, const OpenedPath& opened, const PathN
                    Moment moment) {
   Event failed;
   RestoreMode mode = opened.restore ? opened.restore->mode : RestoreMode::replace;
-  if (moment == Moment::late && mode == RestoreMode::replace) mode = RestoreMode::merge;
+  const bool late = moment == Moment::late;
+  if (late && mode == RestoreMode::replace) mode = RestoreMode::merge;
   if (opened.store != nullptr && opened.restore) {
     RestoreRequest request = *opened.restore;
     request.mode = mode;
+    request.only_into_empty = late && mode == RestoreMode::merge;
     RestoreTrace trace;
     const auto report = restore(context, *opened.store, request, nullptr, &trace);
     if (report) return restored_event(name, *report);
@@ -72,6 +74,12 @@ Event restore_path(const Context& context, const OpenedPath& opened, const PathN
   if (!opened.restore_archive) {
     if (!failed.is_null()) return failed;
     return failed_event("restore", name, "unsupported", "no snapshot is named, and no archive");
+  }
+  // An archive that is unpacked into a folder does not look at who fills it meanwhile.
+  std::error_code fault;
+  if (late && std::filesystem::symlink_status(name.path, fault).type() !=
+                  std::filesystem::file_type::not_found) {
+    return failed_event("restore", name, "late", "something is at the path: it stays as it is");
   }
   const auto archive = opened.restore_archive(context, mode);
   if (archive) {

@@ -9,8 +9,11 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
 #include <limits>
 #include <memory>
+#include <string_view>
+#include <system_error>
 #include <thread>
 
 #include "base/fd.h"
@@ -46,8 +49,11 @@ class Pattern {
     if (usable_) ::regfree(&compiled_);
   }
 
-  bool is_in(const std::string& text) const {
-    return ::regexec(&compiled_, text.c_str(), 0, nullptr, 0) == 0;
+  // By length: a body may have zeros in it.
+  bool is_in(std::string_view text) const {
+    regmatch_t part{};
+    part.rm_eo = static_cast<regoff_t>(text.size());
+    return ::regexec(&compiled_, text.data(), 1, &part, REG_STARTEND) == 0;
   }
 
  private:
@@ -111,7 +117,7 @@ class HttpProbe final : public Probe {
   bool has_body(const s3::HttpResponse& answer) const {
     if (pattern_ == nullptr) return true;
     const auto* text = reinterpret_cast<const char*>(answer.body.data());
-    return pattern_->is_in(std::string(text, answer.body.size()));
+    return pattern_->is_in(std::string_view(text == nullptr ? "" : text, answer.body.size()));
   }
 
   const Readiness& readiness_;
@@ -243,7 +249,7 @@ Result<> check_readiness(const Readiness& readiness) {
   if (readiness.kind == Readiness::Kind::tcp) THAW_CHECK(parse_place(target));
   if (readiness.kind == Readiness::Kind::fd && readiness.number < 3)
     return Error(Code::invalid, "COMMAND has descriptors 0, 1 and 2 already: take 3 or more");
-  if (readiness.kind == Readiness::Kind::fd && readiness.number >= descriptor_limit())
+  if (readiness.kind == Readiness::Kind::fd && readiness.number >= descriptor_limit() - 1)
     return Error(Code::invalid, "descriptor " + std::to_string(readiness.number) +
                                     " is beyond the limit of this process, " +
                                     std::to_string(descriptor_limit()) + " (ulimit -n)");
@@ -255,6 +261,13 @@ FileMark mark_of(const std::string& path) {
   if (::stat(path.c_str(), &status) != 0) return std::nullopt;
   return std::make_tuple(status.st_dev, status.st_ino, nanoseconds(status.st_mtim),
                          nanoseconds(status.st_ctim));
+}
+
+bool awaits_file_below(const Readiness& readiness, const std::string& path) {
+  if (readiness.kind != Readiness::Kind::file) return false;
+  std::error_code fault;
+  const auto file = std::filesystem::absolute(readiness.target, fault).lexically_normal();
+  return !fault && file.string().starts_with(path + "/");
 }
 
 Result<> wait_until_ready(const Context& context, const Readiness& readiness,

@@ -45,6 +45,9 @@ Result<> check_readiness(const Readiness& readiness);
 using FileMark = std::optional<std::tuple<dev_t, ino_t, int64_t, int64_t>>;
 FileMark mark_of(const std::string& path);
 
+// Whether it waits for a file below the absolute `path`.
+bool awaits_file_below(const Readiness& readiness, const std::string& path);
+
 // Looks until it is ready; an error only when the context ends. Each look is bounded in time, and
 // a body in bytes (1 MiB). `before` is the mark of a file when COMMAND started. Starts threads.
 Result<> wait_until_ready(const Context& context, const Readiness& readiness,

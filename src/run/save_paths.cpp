@@ -62,26 +62,29 @@ class PathSaver {
         left_.push_back(number);
       }
     }
+    bool hurried = false;
     for (int round = 1; !left_.empty(); ++round) {
-      std::vector<Mark> marks;
-      if (plan_.settles && !settle_all(marks)) return;
-      save_all(marks, marks.empty() || round == kMostRounds);
+      const auto settled = settle_all();
+      if (!settled) return;
+      // What COMMAND did at its end is no fault of the rounds before.
+      if (settled->hurried && !std::exchange(hurried, true)) round = 1;
+      save_all(settled->marks, round >= kMostRounds);
     }
   }
 
  private:
-  // False when it is all over. `marks` stays empty when there is no time to wait.
-  bool settle_all(std::vector<Mark>& marks) const {
+  // An error when it is all over.
+  Result<Settled> settle_all() const {
     SettleRequest request{
         .left_out = plan_.left_out, .quiet = plan_.quiet, .command = plan_.command};
     for (const PathName& name : plan_.names) request.paths.push_back(name.path);
     const Clock::time_point began = Clock::now();
-    auto settled = settle(calls_.context, calls_.hurry, request);
-    if (!settled) return false;
-    if (settled->hurried) return true;
-    calls_.reporter.tell({{"event", "settled"}, {"ms", ms_since(began)}});
-    marks = std::move(settled->marks);
-    return true;
+    StopFlag at_once;
+    at_once.stop();
+    auto settled = settle(calls_.context, plan_.settles ? calls_.hurry : at_once, request);
+    if (settled && !settled->hurried)
+      calls_.reporter.tell({{"event", "settled"}, {"ms", ms_since(began)}});
+    return settled;
   }
 
   void save_all(const std::vector<Mark>& marks, bool is_last_round) {
@@ -90,7 +93,7 @@ class PathSaver {
       const Clock::time_point began = Clock::now();
       const Context bounded = calls_.context.within(plan_.timeout);
       bool busy = false;
-      Event event = save_one(bounded, number, marks.empty() ? Mark() : marks[number], busy);
+      Event event = save_one(bounded, number, marks[number], busy);
       if (busy && !is_last_round) {
         again.push_back(number);
         continue;
@@ -101,7 +104,7 @@ class PathSaver {
     left_ = std::move(again);
   }
 
-  // With a mark: only when that is still there.
+  // Only when what the mark is of is still there.
   Event save_one(const Context& context, size_t number, const Mark& mark, bool& busy) const {
     const PathName& name = plan_.names[number];
     auto opened = open_(calls_.context, number);
@@ -110,13 +113,11 @@ class PathSaver {
                           opened.error().text());
     if (opened->store == nullptr || !opened->save)
       return failed_event("save", name, "unsupported", "no key is named to save under");
-    if (mark) {
-      opened->save->before_publishing = [&](const Context& inner) -> Result<> {
-        THAW_ASSIGN(const Mark now, mark_tree(inner, name.path, plan_.left_out));
-        if (now == mark) return {};
-        return Error(Code::busy, name.path + " changed while it was saved");
-      };
-    }
+    opened->save->before_publishing = [&](const Context& inner) -> Result<> {
+      THAW_ASSIGN(const Mark now, mark_tree(inner, name.path, plan_.left_out));
+      if (now && now == mark) return {};
+      return Error(Code::busy, name.path + " changed while it was saved");
+    };
     const auto report = save(context, *opened->store, *opened->save, nullptr);
     if (report) return saved_event(name, *report);
     busy = report.error().code() == Code::busy;
@@ -134,6 +135,13 @@ class PathSaver {
 
 void save_paths(const WorkerCalls& calls, const OpenPath& open, const SavePlan& plan) {
   PathSaver(calls, open, plan).run();
+}
+
+bool may_be_saved_later(const Event& save) {
+  if (save.value("ok", false)) return false;
+  const std::string reason = save.value("reason", "");
+  return reason != "half_restored" && reason != "shrunken" && reason != "unsupported" &&
+         reason != "invalid";
 }
 
 }  // namespace thaw::run

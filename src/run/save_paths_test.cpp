@@ -100,10 +100,13 @@ TEST_F(SavePaths, WhatChangesAllTheTimeIsNotSaved) {
   EXPECT_FALSE(events.back().value("ok", true));
 }
 
-TEST_F(SavePaths, WhoHurriesTakesItAsItIs) {
-  const auto events = save(changes(1), true);
-  EXPECT_EQ(steps(events), std::vector<std::string>{"save"});
-  EXPECT_EQ(events.back().value("reason", ""), "saved");
+TEST_F(SavePaths, WhoHurriesDoesNotWaitAndMixesNothing) {
+  const auto saved = save(changes(1), true);
+  EXPECT_EQ(steps(saved), std::vector<std::string>{"save"});
+  EXPECT_EQ(saved.back().value("reason", ""), "saved");
+  const auto busy = save(changes(1000), true);
+  EXPECT_EQ(steps(busy), std::vector<std::string>{"save"});
+  EXPECT_EQ(busy.back().value("reason", ""), "busy");
 }
 
 }  // namespace

@@ -47,10 +47,21 @@ Result<std::vector<Mark>> mark_all(const Context& context, const SettleRequest& 
 
 }  // namespace
 
-Result<Mark> mark_tree(const Context& context, const std::string& path, const Globs& left_out) {
+Result<Mark> mark_tree(const Context& context, const std::string& path, const LeftOut& left_out) {
   // What is restored to and saved is what a link leads to.
-  const auto real = golden::real_path(path);
-  const auto measure = golden::measure(context, real ? *real : path, 1, left_out);
+  const auto resolved = golden::real_path(path);
+  const std::string root = resolved ? *resolved : path;
+  std::vector<std::string> own;
+  for (const std::string& place : left_out.places) {
+    if (place.starts_with(root + "/")) own.push_back(place.substr(root.size() + 1));
+  }
+  golden::LeavesOut leaves_out;
+  if (!own.empty() || !left_out.globs.empty()) {
+    leaves_out = [&](const std::string& below) {
+      return left_out.globs.match(below) || std::find(own.begin(), own.end(), below) != own.end();
+    };
+  }
+  const auto measure = golden::measure(context, root, 1, leaves_out);
   if (measure) return Mark(measure->fingerprint);
   THAW_CHECK(context.alive());
   const Code code = measure.error().code();
@@ -65,7 +76,10 @@ Result<Settled> settle(const Context& context, const StopFlag& hurry,
   auto since = Clock::now();
   while (true) {
     THAW_CHECK(context.alive());
-    if (hurry.stopped()) return Settled{.hurried = true};
+    if (hurry.stopped()) {
+      THAW_ASSIGN(std::vector<Mark> now, mark_all(context, request));
+      return Settled{.hurried = true, .marks = std::move(now)};
+    }
     // What changes during a look may be seen or not: the look's beginning is what counts.
     const auto began = Clock::now();
     THAW_ASSIGN(std::vector<Mark> now, mark_all(context, request));

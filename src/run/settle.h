@@ -20,14 +20,20 @@ namespace thaw::run {
 // too.
 using Mark = std::optional<uint64_t>;
 
-// Looks at what is at `path`, or where a link leads to from there, without what `left_out` matches.
-// An error only when the context ends.
-Result<Mark> mark_tree(const Context& context, const std::string& path, const Globs& left_out);
+// What does not count, since it is not saved either.
+struct LeftOut {
+  Globs globs{};                      // on paths below the directory
+  std::vector<std::string> places{};  // absolute, without links: what is thaw's own
+};
+
+// Looks at what is at `path`, or where a link leads to from there. An error only when the context
+// ends.
+Result<Mark> mark_tree(const Context& context, const std::string& path, const LeftOut& left_out);
 
 // A plain value.
 struct SettleRequest {
   std::vector<std::string> paths{};
-  Globs left_out{};
+  LeftOut left_out{};
   std::chrono::milliseconds quiet{};
   // Nothing is quiet while this process is stopped: it did not finish, it sleeps. 0: nobody.
   pid_t command = 0;
@@ -35,7 +41,7 @@ struct SettleRequest {
 
 struct Settled {
   bool hurried = false;       // `hurry` was set before it was quiet
-  std::vector<Mark> marks{};  // what was there all that time, of each path; when it was not hurried
+  std::vector<Mark> marks{};  // of each path: what was there all that time, or just now
 };
 
 // Looks at all names, sizes and times below the paths again and again, until they were the same for

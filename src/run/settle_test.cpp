@@ -39,11 +39,12 @@ TEST(Settle, IsQuietWhenNothingChanges) {
 
 TEST(Settle, WhatIsLeftOutDoesNotCount) {
   const test::TempDir folder;
-  const Globs left_out({"*.log", "tmp"});
+  const LeftOut left_out{.globs = Globs({"*.log", "tmp"}), .places = {folder.path_of("own")}};
   const auto before = mark_tree(Context(), folder.path(), left_out);
   test::write_text(folder.path_of("a.log"), "1");
   ASSERT_EQ(::mkdir(folder.path_of("tmp").c_str(), 0700), 0);
   test::write_text(folder.path_of("tmp/x"), "1");
+  ASSERT_EQ(::mkdir(folder.path_of("own").c_str(), 0700), 0);
   const auto after = mark_tree(Context(), folder.path(), left_out);
   ASSERT_TRUE(is_ok(before));
   ASSERT_TRUE(is_ok(after));

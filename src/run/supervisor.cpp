@@ -15,11 +15,11 @@
 #include "base/log.h"
 #include "run/command.h"
 #include "run/command_environment.h"
-#include "run/event_sink.h"
 #include "run/job.h"
 #include "run/job_control.h"
 #include "run/notify_relay.h"
 #include "run/save_paths.h"
+#include "run/telling.h"
 #include "run/text_inbox.h"
 #include "run/worker.h"
 
@@ -32,18 +32,12 @@ using Clock = Context::Clock;
 // Until a worker that should have ended by itself is asked to.
 constexpr milliseconds kTimeoutPatience{50};
 
-// Whether what kept a path from being saved may be over by the time COMMAND ends.
-bool may_be_saved_later(const Event& save) {
-  if (save.value("ok", false)) return false;
-  const std::string reason = save.value("reason", "");
-  return reason != "half_restored" && reason != "shrunken" && reason != "unsupported" &&
-         reason != "invalid";
-}
-
 class Supervisor {
  public:
   Supervisor(const StartOptions& options, const Configure& configure)
-      : options_(options), configure_(configure) {}
+      : options_(options),
+        configure_(configure),
+        telling_(options.events, options.verbose, options.began) {}
 
   int run();
 
@@ -56,7 +50,7 @@ class Supervisor {
   void on_signal(const signalfd_siginfo& info);
   void on_alarms(Time now);
   void reap();
-  void emit(Event event);
+  void emit(Event event) { telling_.emit(std::move(event)); }
 
   // The configuration.
   void await_configuration();
@@ -93,7 +87,7 @@ class Supervisor {
   const StartOptions& options_;
   const Configure& configure_;
   Phase phase_ = Phase::awaiting;
-  std::optional<EventSink> events_;
+  Telling telling_;
   std::optional<SignalInbox> signals_;
   std::optional<TextInbox> json_;
   std::optional<NotifyRelay> notify_;
@@ -122,11 +116,6 @@ class Supervisor {
 // ------------------------------------------------------------------------------------- the loop
 
 int Supervisor::run() {
-  if (options_.events) {
-    auto opened = EventSink::open(*options_.events);
-    if (!opened) log::write(log::Level::error, "run: no events: " + opened.error().text());
-    if (opened) events_.emplace(*std::move(opened));
-  }
   auto signals = SignalInbox::open();
   if (!signals) {
     log::write(log::Level::error, "run: " + signals.error().text());
@@ -138,12 +127,6 @@ int Supervisor::run() {
   return ended_.code;
 }
 
-void Supervisor::emit(Event event) {
-  event["at_ms"] = std::chrono::duration_cast<milliseconds>(Clock::now() - options_.began).count();
-  if (options_.verbose) log::info("run: {}", as_text(event));
-  if (events_) events_->write(std::move(event));
-}
-
 void Supervisor::wait() {
   std::vector<struct pollfd> asked;
   const auto ask = [&asked](int fd, short events) { asked.push_back({fd, events, 0}); };
@@ -153,7 +136,7 @@ void Supervisor::wait() {
   if (saver_) ask(saver_->worker.fd(), POLLIN);
   if (ready_line_.valid()) ask(ready_line_.get(), POLLIN);
   if (notify_) ask(notify_->fd(), notify_->events());
-  if (events_ && events_->waiting()) ask(events_->fd(), POLLOUT);
+  telling_.ask(asked);
 
   std::optional<Time> next;
   const auto consider = [&next](const Alarm& alarm) {
@@ -174,7 +157,7 @@ void Supervisor::wait() {
     return std::any_of(asked.begin(), asked.end(),
                        [fd](const auto& each) { return each.fd == fd && each.revents != 0; });
   };
-  if (events_ && events_->waiting()) events_->flush();
+  telling_.flush();
   if (restorer_ && came(restorer_->worker.fd())) take_restore_reports();
   if (saver_ && came(saver_->worker.fd())) take_save_reports();
   if (notify_ && came(notify_->fd()) && notify_->take(command_) &&
@@ -262,9 +245,9 @@ void Supervisor::reap() {
     if (WIFSTOPPED(status)) {
       if (pid != command_ || phase_ != Phase::running) continue;
       // The shell that waits for us would never hear of it.
-      if (const int asked = std::exchange(asked_to_stop_, 0); asked != 0)
+      if (const int asked = std::exchange(asked_to_stop_, 0); asked == WSTOPSIG(status))
         stop_as_by_default(asked);
-      else if (holds_terminal())
+      else if (holds_terminal(command_))
         stop_as_by_default(SIGSTOP);
     } else if (pid == command_) {
       command_ended(status);
@@ -355,6 +338,9 @@ void Supervisor::take_restore_reports() {
   for (Event& event : restorer_->worker.reports()) {
     restored_.push_back(event.value("path", ""));
     if (event.value("applied", false)) half_restored_.push_back(restored_.back());
+    // What a restore brought does not say that COMMAND is ready.
+    if (phase_ == Phase::running && awaits_file_below(options_.readiness, restored_.back()))
+      file_before_ = mark_of(options_.readiness.target);
     emit(std::move(event));
   }
   // The worker may go on for a moment: its tiers put away what they have fetched.
@@ -433,6 +419,7 @@ void Supervisor::start_command() {
   command_ran_ = true;
   emit({{"event", "started"}, {"pid", command_}});
   give_up_inherited_descriptors(options_.verbose ? StandardError::kept : StandardError::given_up);
+  telling_.leave_standard_error();
   if (options_.readiness.kind == Readiness::Kind::after)
     ready_due_.set(Clock::now() + options_.readiness.after);
   begin_save();
@@ -482,7 +469,7 @@ void Supervisor::begin_save() {
                       .half_restored = half_restored_,
                       .settles = phase_ == Phase::running,
                       .quiet = options_.settle,
-                      .left_out = Globs(options_.exclude),
+                      .left_out = {Globs(options_.exclude), work_->own_places},
                       .command = command_,
                       .timeout = options_.save_timeout};
   auto worker = Worker::start(
@@ -520,6 +507,16 @@ void Supervisor::take_save_reports() {
 
 void Supervisor::save_is_over() {
   save_over_ = true;
+  // The kernel may have ended it for want of memory: it is the first to go.
+  if (phase_ == Phase::running) {
+    for (const PathName& each : work_->paths) {
+      if (std::count(told_.begin(), told_.end(), each.path) > 0) continue;
+      told_.push_back(each.path);
+      failed_behind_command_ = true;
+      emit(failed_event("save", each, "internal",
+                        "the process that saved it ended before it was done"));
+    }
+  }
   if (saves_at_exit_) save_again();
   if (saver_) return;
   save_due_.call_off();

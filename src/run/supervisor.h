@@ -20,6 +20,8 @@ namespace thaw::run {
 struct Work {
   std::vector<PathName> paths;
   OpenPath open;
+  // Absolute, without links: what thaw writes itself, which is not saved and need not be quiet.
+  std::vector<std::string> own_places{};
   bool restores = true;
   bool saves = true;
 };

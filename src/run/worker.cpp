@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/log_sink.h"
 
 namespace thaw::run {
 namespace {
@@ -73,6 +74,7 @@ void write_number(const char* path, std::string_view number) {
   ::prctl(PR_SET_NAME, "thaw-worker");
   ::setpgid(0, 0);
   set_up_signals();
+  log::send_to({});  // what its parent made of it leads nowhere here
   const Reporter reporter(keep_only(pipe, options.keeps_standard_error));
   if (options.priority == WorkerOptions::Priority::low) {
     // Files in /proc are root's while our memory is nobody else's to read.

@@ -38,6 +38,9 @@ class InPlace {
     for (int round = 1;; ++round) {
       THAW_CHECK(one_round());
       if (changed_.empty()) return totals_;
+      if (request_.only_into_empty)
+        return Error(Code::busy, target_.path + "/" + changed_[0] +
+                                     " appeared while it was restored: it stays as it is");
       if (round == kRounds) break;
       log::info("{}/{} changed while it was restored: looked at again", target_.path, changed_[0]);
     }
@@ -94,6 +97,9 @@ class InPlace {
       remove_abandoned_stages(context_, place.get());
     }
     THAW_ASSIGN(scan_, scan_tree(context_, target_.path, options));
+    if (request_.only_into_empty && scan_.tree.nodes.size() > 1)
+      return Error(Code::busy, target_.path + "/" + scan_.tree.path(1) +
+                                   " is there already: it stays as it is");
     known_.digests.resize(scan_.tree.nodes.size());
     known_.recordable.assign(scan_.tree.nodes.size(), 0);
     use_cache_ = request_.stat_cache_dir && stat_cache_works_on(scan_.root.get());

@@ -128,8 +128,20 @@ Result<uint64_t> Placing::put(const Context& context) {
 }
 
 Result<> Placing::move(uint32_t node, int folder, const std::string& name) {
-  if (::renameat(stage_.fd(), std::to_string(node).c_str(), folder, name.c_str()) == 0) {
+  const std::string staged = std::to_string(node);
+  // Nothing was there when it was compared: what is there now is somebody's who came in between.
+  const bool is_new = plan_.scanned[node] == kNone && !in_the_way_.contains(node);
+  const unsigned how = is_new ? RENAME_NOREPLACE : 0;
+  int done = ::renameat2(stage_.fd(), staged.c_str(), folder, name.c_str(), how);
+  // Some network filesystems cannot.
+  if (done != 0 && errno == EINVAL && is_new)
+    done = ::renameat(stage_.fd(), staged.c_str(), folder, name.c_str());
+  if (done == 0) {
     note(node, folder, name);
+    return {};
+  }
+  if (errno == EEXIST && is_new) {
+    changed_.push_back(tree_.path(node));
     return {};
   }
   // A device that only root could have made was left out.

@@ -32,6 +32,9 @@ struct RestoreRequest {
   std::vector<Key> fallbacks{};  // tried in turn, exactly, when `ref` is a miss
   std::string target;
   RestoreMode mode = RestoreMode::replace;
+  // With merge: somebody else may fill the target meanwhile. What is in it, or appears in it, stays
+  // as it is, and the restore ends (busy).
+  bool only_into_empty = false;
   bool owners = true;  // only root can give files away; others restore as themselves
   bool xattrs = true;
   std::vector<ProtectedPath> protected_paths{};

@@ -132,6 +132,7 @@ def test_wrong_usage_starts_nothing(thaw, work, store):
     home = thaw.home
     os.mkdir(f"{work}/real")
     os.symlink("real", f"{work}/alias")
+    os.symlink("o/events", f"{work}/events")
     for words in (["--path", "/"], ["--path", "/../"], ["--path", home], ["--path", os.path.dirname(home)], ["--path", ""],
                   ["--path", f"{work}/o", "--ready-exit", "--ready-after", "1s"], ["--path", f"{work}/o", "--settle", "2"],
                   ["--path", f"{work}/o", "--ready-http", "ftp://x"], ["--path", f"{work}/o", "--ready-tcp", "80"],
@@ -139,7 +140,7 @@ def test_wrong_usage_starts_nothing(thaw, work, store):
                   ["--path", f"{work}/o", "--ready-http", "http://x", "--ready-body", "("],
                   ["--path", f"{work}/o", "--events", "fd:x"], ["--nonsense"],
                   ["--path", f"{work}/o", "--ready-fd", "1000000000"],
-                  ["--path", f"{work}/o", "--events", f"{work}/o/events"],
+                  ["--path", f"{work}/o", "--events", f"{work}/o/events"], ["--path", f"{work}/o", "--events", f"{work}/events"],
                   ["--path", f"{work}/real/a,key=a", "--path", f"{work}/alias,key=b"],
                   ["--path", f"{work}/real/a,key=a", "--path", f"{work}/alias/a/b,key=b"]):
         answer = subprocess.run([binary(), "run", "--key", "k", *words, "--", "touch", mark], env=thaw.env, cwd=thaw.cwd,
@@ -403,6 +404,26 @@ def test_who_does_not_stop_keeps_the_terminal(thaw, work, store):
     assert terminal.end() == 6
 
 
+def test_a_shell_that_suspends_itself(thaw, work, store):
+    """It stops with a process group of its own in the foreground."""
+    shell = "/bin/bash"
+    if not os.path.exists(shell):
+        pytest.skip("no bash")
+    terminal = Terminal([shell, "--norc", "--noprofile", "-i"], {**thaw.env, "PS1": "outer> "}, thaw.cwd)
+    terminal.wait_for(b"outer> ")
+    terminal.type(f"PS1='inner> ' {binary()} run --key k --path {work}/out -- {shell} --norc --noprofile -i\n".encode())
+    terminal.wait_for(b"inner> ")
+    terminal.type(b"suspend\n")
+    terminal.wait_for(b"Stopped")
+    terminal.wait_for(b"outer> ")
+    terminal.type(b"fg\n")
+    terminal.wait_for(b"inner> ")
+    terminal.type(b"exit 7\n")
+    terminal.wait_for(b"outer> ")
+    terminal.type(b"exit $?\n")
+    assert terminal.end() == 7
+
+
 def test_a_command_that_is_stopped_without_a_terminal_stops_nobody_else(thaw, work, store):
     with Start(thaw, "--key", "k", "--path", f"{work}/out", command=["sleep", "1000"], start_new_session=True) as start:
         command = start.wait_for("started")["pid"]
@@ -478,13 +499,14 @@ kept = []
 while True:
     kept.append(server.accept()[0])
     kept[-1].recv(4096)
-    kept[-1].sendall(b"HTTP/1.1 200 OK\\r\\nContent-Type: text/event-stream\\r\\n\\r\\n" + sys.argv[2].encode())
+    kept[-1].sendall(b"HTTP/1.1 200 OK\\r\\nContent-Type: text/event-stream\\r\\n\\r\\n" + sys.argv[2].replace("~", "\\0").encode())
 """
 
 
 @pytest.mark.parametrize("options, sent", [
-    ([], ""), (["--ready-body", "is well$"], "data: all is well"), (["--ready-body", "z y"], "x" * 100000 + "z y")],
-    ids=["headers", "body", "long"])
+    ([], ""), (["--ready-body", "is well$"], "data: all is well"), (["--ready-body", "z y"], "x" * 100000 + "z y"),
+    (["--ready-body", "is well"], "~~all is well")],
+    ids=["headers", "body", "long", "zeros"])
 def test_ready_by_an_answer_without_end(thaw, work, store, tree, options, sent):
     """Streams of events, and servers that keep a connection for later."""
     port = free_port()
@@ -514,6 +536,39 @@ while True:
         assert start.end() == 143
     thaw.restore("k", f"{work}/again")
     assert os.listdir(f"{work}/again") == ["file"]
+
+
+def test_what_is_our_own_need_not_be_quiet(thaw, work, store, tree):
+    """A cache and a store below a path."""
+    thaw.env["XDG_CACHE_HOME"] = f"{tree}/.cache"
+    with Start(thaw, "--key", "k", "--path", tree, "--ready-after", "1ms", "--settle", "10ms", command=["sleep", "1000"],
+               env={"THAW_STORE": f"{tree}/store"}) as start:
+        assert start.wait_for("save")["reason"] == "saved"
+        start.signal(signal.SIGTERM)
+        assert start.end() == 143
+
+
+def test_a_path_that_became_a_link_to_the_home_is_not_saved(thaw, work, store, tree):
+    write(f"{thaw.home}/secret", b"secret")
+    with Start(thaw, "--key", "k", "--path", tree, "--ready-file", f"{work}/flag", "--settle", "10ms",
+               command=["sh", "-c", f"mv {tree} {work}/away; ln -s {thaw.home} {tree}; touch {work}/flag; exec sleep 1000"]) as start:
+        assert start.wait_for("save")["reason"] == "invalid"
+        start.signal(signal.SIGTERM)
+        assert start.end() == 143
+    assert generation(thaw, "k") == 0
+
+
+def test_a_saver_that_is_killed_is_told_of_and_followed(thaw, work, store, tree):
+    """Under memory pressure it is the first to go."""
+    with Start(thaw, "--key", "k", "--path", tree, "--ready-after", "1ms", "--settle", "1h", "--save-on-exit", command=["sleep", "1000"]) as start:
+        start.wait_for("ready")
+        command = start.of("started")[0]["pid"]
+        saver = wait_until(lambda: [each for each in children_of(start.pid) if each != command], "it has a saver")[0]
+        os.kill(saver, signal.SIGKILL)
+        assert start.wait_for("save")["reason"] == "internal" and start.process.poll() is None
+        start.signal(signal.SIGTERM)
+        assert start.end() == 143
+    assert [each["reason"] for each in start.of("save")] == ["internal", "saved"] and generation(thaw, "k") == 1
 
 
 def test_a_save_that_failed_is_tried_once_more_at_the_end(thaw, work, store, tree):
@@ -669,6 +724,32 @@ def test_notifications_go_on(thaw, work, store, tree, abstract):
             assert start.end() == 143
 
 
+def test_ready_is_said_once_there_is_room(thaw, work, store, tree):
+    code = """
+import os, signal, socket
+place = os.environ["NOTIFY_SOCKET"]
+with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+    s.setblocking(False)
+    try:
+        while True:
+            s.sendto(b"STATUS=much", "\\0" + place[1:])
+    except BlockingIOError:
+        print("full", flush=True)
+signal.pause()
+"""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as outer:
+        outer.bind(f"{work}/notify")
+        with Start(thaw, "--key", "k", "--path", tree, "--ready-file", f"{work}/flag", "--settle", "1h", command=python(code),
+                   env={"NOTIFY_SOCKET": f"{work}/notify"}) as start:
+            assert start.process.stdout.readline() == b"full\n"
+            write(f"{work}/flag", b"")
+            start.wait_for("ready")
+            while receive(outer) != b"READY=1":
+                pass
+            start.signal(signal.SIGTERM)
+            assert start.end() == 143
+
+
 # --------------------------------------------------------------------------------------------- events
 
 def test_disabled(thaw, work):
@@ -702,6 +783,26 @@ def test_a_full_pipe_holds_nobody_up(thaw, work, store, tree):
     os.close(out)
 
 
+@pytest.mark.parametrize("flags, events", [(["-v"], []), ([], ["--events", "/nowhere/events"])], ids=["verbose", "error"])
+def test_a_standard_error_that_nobody_reads_holds_nobody_up(thaw, work, store, flags, events):
+    into, out = os.pipe()
+    os.set_blocking(out, False)
+    try:
+        while True:
+            os.write(out, b"x" * 4096)
+    except BlockingIOError:
+        os.set_blocking(out, True)
+    process = subprocess.Popen([binary(), *flags, "run", "--key", "k", "--path", f"{work}/out", *events, "--", "sh", "-c", "exit 3"],
+                               env=thaw.env, cwd=thaw.cwd, stdin=subprocess.DEVNULL, stderr=out)
+    try:
+        assert process.wait(timeout=60) == 3
+    finally:
+        process.kill()
+        process.wait()
+        os.close(into)
+        os.close(out)
+
+
 def test_events_to_a_file_and_to_nowhere(thaw, work, store):
     for _ in range(2):
         subprocess.run([binary(), "run", "--events", f"{work}/events", "--key", "k", "--path", f"{work}/out", "--", "true"], env=thaw.env,
@@ -717,6 +818,47 @@ def test_events_to_a_file_and_to_nowhere(thaw, work, store):
 
 
 # -------------------------------------------------------------------------------------- configuration
+
+def test_a_late_restore_takes_nothing_of_commands(thaw, work):
+    """COMMAND fills the empty folder at the same time."""
+    for number in range(3000):
+        write(f"{work}/tree/{number:04}", b"restored")
+    write(f"{work}/tree/zz", b"restored")
+    keep(thaw, "k", f"{work}/tree")
+    code = """
+import os, sys
+folder = sys.argv[1]
+while not os.listdir(folder):
+    pass
+try:
+    with open(folder + "/zz", "x") as file:
+        file.write("mine")
+    print("made", flush=True)
+except FileExistsError:
+    print("there", flush=True)
+sys.stdin.read()
+"""
+    config = json.dumps({"store": thaw.store, "run": {"key": "k", "path": [{"path": f"{work}/out"}]}}).encode()
+    for _ in range(3):
+        os.mkdir(f"{work}/out")
+        into, out = os.pipe()
+        with Start(thaw, "--await-config", f"fd:{into}", "--await-timeout", "10ms", command=python(code, f"{work}/out"), pass_fds=(into,),
+                   stdin=subprocess.PIPE) as start:
+            start.wait_for("started")
+            os.write(out, config)
+            restored = start.wait_for("restore")
+            said = start.process.stdout.readline()
+            with open(f"{work}/out/zz", "rb") as file:
+                assert file.read() == (b"mine" if said == b"made\n" else b"restored")
+            if said == b"made\n":
+                assert (restored["ok"], restored["reason"]) == (False, "busy")
+            start.process.stdin.close()
+            start.process.stdin = None
+            assert start.end() == 0
+        os.close(into)
+        os.close(out)
+        remove(f"{work}/out")
+
 
 def pipe_with(data, close=True):
     into, out = os.pipe()
@@ -784,6 +926,24 @@ def test_awaited_configuration(thaw, work, tree):
         assert_same(tree, f"{work}/out")
         write(f"{work}/flag", b"")
         assert start.wait_for("save")["reason"] == "unchanged"
+        start.signal(signal.SIGTERM)
+        assert start.end() == 143
+    os.close(into)
+    os.close(out)
+    # Late, and the file that says ready is in the snapshot: that says nothing of this start.
+    write(f"{tree}/ready", b"of an earlier start")
+    keep(thaw, "k", tree)
+    remove(f"{work}/out")
+    into, out = os.pipe()
+    with Start(thaw, "--await-config", f"fd:{into}", "--await-timeout", "10ms", "--ready-file", f"{work}/out/ready", "--settle", "10ms",
+               command=["sleep", "1000"], pass_fds=(into,)) as start:
+        start.wait_for("started")
+        os.write(out, config)
+        assert start.wait_for("restore")["ok"]
+        write(f"{work}/out/ready.new", b"of this one")
+        assert "ready" not in start.steps()
+        os.rename(f"{work}/out/ready.new", f"{work}/out/ready")
+        assert start.wait_for("save")["ok"]
         start.signal(signal.SIGTERM)
         assert start.end() == 143
     os.close(into)
@@ -901,6 +1061,12 @@ def test_a_detached_save(thaw, work, tree):
     thaw.restore("k", f"{work}/out")
     assert_same(tree, f"{work}/out")
     thaw.fails(2, "save", "k", tree, "--events", events)
+    thaw.fails(2, "save", "k", tree, "--detach", "--store", "bogus://")
+    with open(f"{work}/no-folder", "wb"):
+        pass
+    said = thaw.ok("save", "k4", tree, "--detach", "--events", f"{work}/events4", env={"XDG_CACHE_HOME": f"{work}/no-folder"})
+    assert b"no lock" in said.err
+    wait_until(lambda: [each for each in read_events(f"{work}/events4") if each["event"] == "save"], "it is saved without a lock, too")
 
 
 def test_a_detached_save_survives_its_caller(thaw, work, tree):
