@@ -398,6 +398,7 @@ def test_an_older_generation_is_the_fallback_of_a_corrupt_one(work, store, machi
     newer.fill(seed=50)
     newer.caches("save")
     for name in set(machine.objects("packs")) - good:
+    assert machine.one("save", "--agent", "fork=false", env=fork)["state"] == "read_only"
         os.remove(f"{store}/{name}")
     job = another(work, store, "three")
     job.lock("2")
