@@ -61,10 +61,11 @@ Result<> write_all(int fd, Bytes from, const std::string& name) {
   return {};
 }
 
-Result<ByteVector> read_file(const std::string& path, size_t limit_bytes) {
-  THAW_ASSIGN(UniqueFd fd, open_path(path, O_RDONLY));
-  struct stat status {};
-  if (::fstat(fd.get(), &status) != 0) return errno_error(errno, "stat " + path);
+namespace {
+
+// All that can be read of `fd`, of which `status` was told.
+Result<ByteVector> read_all(const UniqueFd& fd, const struct stat& status, const std::string& path,
+                            size_t limit_bytes) {
   if (static_cast<uint64_t>(status.st_size) > limit_bytes) {
     return Error(Code::exhausted, path + " is larger than the limit of " + human_size(limit_bytes));
   }
@@ -85,6 +86,23 @@ Result<ByteVector> read_file(const std::string& path, size_t limit_bytes) {
   }
   bytes.resize(done);
   return bytes;
+}
+
+}  // namespace
+
+Result<ByteVector> read_file(const std::string& path, size_t limit_bytes) {
+  THAW_ASSIGN(const UniqueFd fd, open_path(path, O_RDONLY));
+  struct stat status {};
+  if (::fstat(fd.get(), &status) != 0) return errno_error(errno, "stat " + path);
+  return read_all(fd, status, path, limit_bytes);
+}
+
+Result<ByteVector> read_regular_file(const std::string& path, size_t limit_bytes) {
+  THAW_ASSIGN(const UniqueFd fd, open_path(path, O_RDONLY | O_NONBLOCK | O_NOCTTY));
+  struct stat status {};
+  if (::fstat(fd.get(), &status) != 0) return errno_error(errno, "stat " + path);
+  if (!S_ISREG(status.st_mode)) return Error(Code::invalid, path + " is not a regular file");
+  return read_all(fd, status, path, limit_bytes);
 }
 
 namespace {

@@ -53,6 +53,10 @@ Result<> write_all(int fd, Bytes from, const std::string& name);
 // A whole file of at most `limit_bytes`; larger is Code::exhausted.
 Result<ByteVector> read_file(const std::string& path, size_t limit_bytes);
 
+// The same of what is a regular file, or leads to one; anything else is Code::invalid. Never waits:
+// opening a FIFO would, for whoever writes into it.
+Result<ByteVector> read_regular_file(const std::string& path, size_t limit_bytes);
+
 // mkdir -p: creates `path` and its missing parents (0777 & ~umask).
 Result<> make_directories(const std::string& path);
 

@@ -130,6 +130,18 @@ TEST(ReadFile, ReadsWhatHasNoSizeOfItsOwn) {
   EXPECT_EQ(read_file("/proc/self/status", 16).error().code(), Code::exhausted);
 }
 
+TEST(ReadRegularFile, WaitsForNobody) {
+  const TempDir dir;
+  write_text(dir.path_of("ten"), "0123456789");
+  ASSERT_EQ(::symlink("ten", dir.path_of("link").c_str()), 0);
+  EXPECT_EQ(as_text(read_regular_file(dir.path_of("link"), 10)->view()), "0123456789");
+  EXPECT_EQ(read_regular_file(dir.path_of("ten"), 9).error().code(), Code::exhausted);
+  EXPECT_EQ(read_regular_file(dir.path_of("none"), 9).error().code(), Code::not_found);
+  ASSERT_EQ(::mkfifo(dir.path_of("fifo").c_str(), 0600), 0);
+  for (const std::string& path : {dir.path_of("fifo"), dir.path(), std::string("/dev/null")})
+    EXPECT_EQ(read_regular_file(path, 10).error().code(), Code::invalid) << path;
+}
+
 TEST(MakeDirectories, MakesWhatIsMissing) {
   const TempDir dir;
   EXPECT_TRUE(make_directories(dir.path_of("a/b/c")));

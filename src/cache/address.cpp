@@ -5,6 +5,7 @@
 #include "cache/file_checksum.h"
 #include "cache/scope.h"
 #include "format/digest.h"
+#include "format/utf8.h"
 
 namespace thaw::cache {
 namespace {
@@ -45,12 +46,7 @@ void add_text(Sha256& hash, std::string_view text) {
   hash.update(text);
 }
 
-// Printable ASCII; all else as '?'.
-std::string shown(std::string_view value) {
-  std::string text;
-  for (const char c : value.substr(0, kShownBytes)) text += c >= 0x20 && c < 0x7f ? c : '?';
-  return text;
-}
+std::string shown(std::string_view value) { return escaped(beginning_of(value, kShownBytes)); }
 
 }  // namespace
 
@@ -87,8 +83,12 @@ std::string Address::digest(size_t parts) const {
 }
 
 Key Address::key(const std::string& scope, size_t parts, size_t target) const {
+  return key_below(scope, digest(parts), target);
+}
+
+Key Address::key_below(const std::string& scope, const std::string& digest, size_t target) const {
   // Every segment is short and plain, so this is a key.
-  return *Key::parse(fmt::format("{}{}/{}/{}/{}", prefix_, scope, name_, digest(parts), target));
+  return *Key::parse(fmt::format("{}{}/{}/{}/{}", prefix_, scope, name_, digest, target));
 }
 
 std::string Address::text() const {
@@ -96,7 +96,7 @@ std::string Address::text() const {
   for (const KeyValue& each : values_) {
     if (&each != &values_.front()) text += '#';
     text += shown(each.value);
-    if (text.size() > kTextBytes) return text.substr(0, kTextBytes) + "...";
+    if (text.size() > kTextBytes) return std::string(beginning_of(text, kTextBytes)) + "...";
   }
   return text;
 }

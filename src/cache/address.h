@@ -35,8 +35,11 @@ class Address {
 
   size_t parts() const { return values_.size(); }
   size_t required_parts() const { return required_; }
+  size_t targets() const { return targets_.size(); }
   // The key of one target, of the first `parts` parts. Precondition: 1 <= parts <= parts().
   Key key(const std::string& scope, size_t parts, size_t target) const;
+  // The same below another address of this cache. Precondition: `digest` is 64 hexadecimal digits.
+  Key key_below(const std::string& scope, const std::string& digest, size_t target) const;
   // 64 hexadecimal digits: docs/cache.md, "Address".
   std::string digest(size_t parts) const;
   // "v1-node#linux#amd64", for people: cut where it is long, and safe on a terminal.

@@ -1,11 +1,11 @@
 #include "cache/ci.h"
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/bytes.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "cache/repository.h"
 
 namespace thaw::cache {
 namespace {
@@ -43,26 +43,19 @@ void suspect(CiFacts& facts, Fork fork, std::string evidence) {
 
 // --- Buildkite
 
-// "github.com/acme/shop" of git@github.com:acme/shop.git, https://user@github.com/acme/shop, …
-std::string repository_of(std::string url) {
-  std::transform(url.begin(), url.end(), url.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  const size_t scheme = url.find("://");
-  const bool is_url = scheme != std::string::npos;
-  if (is_url) url.erase(0, scheme + 3);
-  if (const size_t user = url.rfind('@', url.find('/')); user != std::string::npos)
-    url.erase(0, user + 1);
-  // A port is no part of what it is; without a scheme the path stands behind the colon.
-  const size_t path = std::min(url.find('/'), url.size());
-  const size_t colon = std::min(url.find(':'), path);
-  if (is_url) {
-    url.erase(colon, path - colon);
-  } else if (colon < path) {
-    url[colon] = '/';
+// A slug as a part of PROJECT: with '/' or '=' in it, two pairs of slugs would make one text.
+std::string part_of_project(const std::string& slug) {
+  std::string part;
+  for (const char c : slug) {
+    if (c == '/') {
+      part += "=2F";
+    } else if (c == '=') {
+      part += "=3D";
+    } else {
+      part += c;
+    }
   }
-  while (url.ends_with('/')) url.pop_back();
-  if (url.ends_with(".git")) url.erase(url.size() - 4);
-  return url;
+  return part;
 }
 
 void read_buildkite(const Environment& environment, CiFacts& facts) {
@@ -72,14 +65,15 @@ void read_buildkite(const Environment& environment, CiFacts& facts) {
   facts.step = first_of(environment, {"BUILDKITE_STEP_KEY", "BUILDKITE_STEP_ID"});
   facts.pipeline = value_of(environment, "BUILDKITE_PIPELINE_SLUG");
   const std::string organization = value_of(environment, "BUILDKITE_ORGANIZATION_SLUG");
-  facts.project = organization.empty() ? facts.pipeline : organization + "/" + facts.pipeline;
+  facts.project = part_of_project(facts.pipeline);
+  if (!organization.empty()) facts.project = part_of_project(organization) + "/" + facts.project;
   facts.default_branch = value_of(environment, "BUILDKITE_PIPELINE_DEFAULT_BRANCH");
   const std::string number = value_of(environment, "BUILDKITE_PULL_REQUEST");
   const std::string head = value_of(environment, "BUILDKITE_PULL_REQUEST_REPO");
   const std::string own = value_of(environment, "BUILDKITE_REPO");
   if (number.empty() || number == "false") {
     // Its branch may be called as one of ours.
-    if (!head.empty() && repository_of(head) != repository_of(own))
+    if (!head.empty() && !is_same_repository(head, own))
       suspect(facts, Fork::yes, "BUILDKITE_PULL_REQUEST_REPO is another repository");
     return;
   }
@@ -87,8 +81,9 @@ void read_buildkite(const Environment& environment, CiFacts& facts) {
   facts.base = value_of(environment, "BUILDKITE_PULL_REQUEST_BASE_BRANCH");
   if (head.empty() || own.empty()) {
     suspect(facts, Fork::unknown, "BUILDKITE_PULL_REQUEST_REPO or BUILDKITE_REPO is not set");
-  } else if (repository_of(head) != repository_of(own)) {
-    suspect(facts, Fork::yes, "the pull request comes from another repository");
+  } else if (!is_same_repository(head, own)) {
+    suspect(facts, Fork::yes,
+            "the pull request comes from another repository, as far as its URL tells");
   }
 }
 
@@ -118,7 +113,7 @@ std::string text_at(const Json& json, std::initializer_list<const char*> names) 
 Json github_event(const Environment& environment) {
   const auto path = environment("GITHUB_EVENT_PATH");
   if (!path) return {};
-  const auto text = read_file(*path, kEventBytes);
+  const auto text = read_regular_file(*path, kEventBytes);
   if (!text) {
     log::warn("the event of this job is not known: {}", text.error().text());
     return {};
@@ -146,7 +141,6 @@ void read_github(const Environment& environment, CiFacts& facts) {
   facts.step = value_of(environment, "GITHUB_JOB");
   facts.pipeline = value_of(environment, "GITHUB_WORKFLOW");
   facts.default_branch = text_at(event, {"repository", "default_branch"});
-  facts.summary = environment("GITHUB_STEP_SUMMARY");
   const std::string name = value_of(environment, "GITHUB_REF_NAME");
   const bool is_tag = value_of(environment, "GITHUB_REF_TYPE") == "tag" ||
                       value_of(environment, "GITHUB_REF").starts_with("refs/tags/");
@@ -214,6 +208,8 @@ CiFacts read_ci(const Environment& environment) {
   CiFacts facts;
   facts.os = "linux";
   facts.arch = kArch;
+  // Also where another CI, or none, takes a job's summary in this way.
+  facts.summary = environment("GITHUB_STEP_SUMMARY");
   if (is_set(environment, "BUILDKITE")) {
     read_buildkite(environment, facts);
   } else if (is_set(environment, "GITHUB_ACTIONS")) {
@@ -243,8 +239,9 @@ Result<> set_fact(CiFacts& facts, std::string_view assignment) {
     return {};
   }
   if (name == "fork" && (value == "true" || value == "false")) {
-    facts.fork = value == "true" ? Fork::yes : Fork::no;
-    facts.fork_evidence = value == "true" ? "--agent fork=true" : "";
+    // "false" answers what the CI leaves open; what it says itself nobody takes back.
+    if (value == "true") suspect(facts, Fork::yes, "--agent fork=true");
+    if (value == "false" && facts.fork == Fork::unknown) suspect(facts, Fork::no, "");
     return {};
   }
   if (name == "fork") return Error(Code::invalid, "fork is true or false");

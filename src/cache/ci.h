@@ -32,7 +32,8 @@ struct CiFacts {
 // worst read-only. Docs: docs/cache.md, "The CI's environment".
 CiFacts read_ci(const Environment& environment);
 
-// "branch=main": sets one fact. Code::invalid for unknown names.
+// "branch=main": sets one fact. Code::invalid for unknown names. "fork=false" leaves Fork::yes as
+// it is: it answers only what the CI does not say.
 Result<> set_fact(CiFacts& facts, std::string_view assignment);
 
 }  // namespace thaw::cache

@@ -40,6 +40,8 @@ Variables with(Variables variables, const Variables& more) {
 TEST(CiTest, NoCi) {
   const CiFacts facts = facts_of({});
   EXPECT_EQ(facts.ci, "");
+  EXPECT_FALSE(facts.summary);
+  EXPECT_EQ(facts_of({{"GITHUB_STEP_SUMMARY", "/tmp/summary"}}).summary, "/tmp/summary");
   EXPECT_EQ(facts.os, "linux");
   EXPECT_EQ(scopes_of(facts), Scopes{"unscoped"});
 }
@@ -74,11 +76,25 @@ TEST(CiTest, BuildkitePullRequests) {
         "https://user:secret@github.com/acme/shop.git"}) {
     EXPECT_EQ(of_repository(same).fork, Fork::no) << same;
   }
-  for (const char* other : {"https://github.com/mallory/shop.git", "git@evil.com:acme/shop.git",
-                            "https://github.com@evil.com/acme/shop"}) {
+  for (const char* other :
+       {"https://github.com/mallory/shop.git", "git@evil.com:acme/shop.git",
+        "https://github.com@evil.com/acme/shop", "https://evil.com?@github.com/acme/shop"}) {
     EXPECT_EQ(of_repository(other).fork, Fork::yes) << other;
   }
   EXPECT_EQ(of_repository("").fork, Fork::unknown);
+}
+
+TEST(CiTest, NoTwoPipelinesOfBuildkiteHaveOneProject) {
+  const auto project = [](const char* organization, const char* pipeline) {
+    return facts_of(with(kBuildkite, {{"BUILDKITE_ORGANIZATION_SLUG", organization},
+                                      {"BUILDKITE_PIPELINE_SLUG", pipeline}}))
+        .project;
+  };
+  EXPECT_EQ(project("acme", "shop"), "acme/shop");
+  EXPECT_EQ(project("", "shop"), "shop");
+  EXPECT_NE(project("a/b", "c"), project("a", "b/c"));
+  EXPECT_NE(project("", "a/b"), project("a", "b"));
+  EXPECT_NE(project("a=2Fb", "c"), project("a/b", "c"));
 }
 
 TEST(CiTest, GitLab) {
@@ -183,6 +199,12 @@ TEST(CiTest, FactsAreSet) {
   EXPECT_EQ(scopes_of(facts), Scopes{"branch.a=3Db"});
   EXPECT_TRUE(set_fact(facts, "fork=true").ok());
   EXPECT_EQ(facts.fork, Fork::yes);
+  // Said once, by whomever, it stays.
+  EXPECT_TRUE(set_fact(facts, "fork=false").ok());
+  EXPECT_EQ(facts.fork, Fork::yes);
+  facts.fork = Fork::unknown;
+  EXPECT_TRUE(set_fact(facts, "fork=false").ok());
+  EXPECT_EQ(facts.fork, Fork::no);
   EXPECT_FALSE(set_fact(facts, "fork=perhaps").ok());
   EXPECT_FALSE(set_fact(facts, "color=red").ok());
   EXPECT_FALSE(set_fact(facts, "branch").ok());

@@ -7,6 +7,7 @@
 #include <optional>
 #include <system_error>
 
+#include "cache/file_checksum.h"
 #include "cache/preset.h"
 #include "cache/yaml_value.h"
 
@@ -201,6 +202,8 @@ Result<ChecksumPart> Reader::checksum(const YamlValue& value) const {
   for (size_t i = 0; i < (is_list ? value.items.size() : 1); ++i) {
     THAW_ASSIGN(std::string pattern,
                 text_of(is_list ? value.items[i] : value, "a path or pattern"));
+    if (const auto checked = check_pattern(pattern); !checked)
+      return wrong(is_list ? value.items[i] : value, checked.error().text());
     part.patterns.push_back(std::move(pattern));
   }
   return part;
@@ -219,6 +222,7 @@ Result<> Reader::targets(const YamlValue& value, Definition& draft) const {
       return wrong(item, "a target path must be text");
     auto target = Target::parse(text);
     if (!target) return wrong(item, target.error().text());
+    target->set_written_at(yaml_place(origin_, item));
     if (std::find(draft.targets.begin(), draft.targets.end(), *target) != draft.targets.end())
       return wrong(item, fmt::format("a second target path \"{}\"", target->text()));
     draft.targets.push_back(*std::move(target));
@@ -232,6 +236,7 @@ Result<> Reader::preset(const YamlValue& value, Definition& draft) const {
   if (value.kind != Kind::scalar || known == nullptr)
     return wrong(value, "preset is " + preset_names());
   draft = *known;
+  for (Target& target : draft.targets) target.set_written_at(yaml_place(origin_, value));
   return {};
 }
 
@@ -268,6 +273,7 @@ Result<Definition> define_cache(const std::string& name, const std::vector<std::
   if (!limited) definition.required_parts = definition.key.size();
   for (const std::string& path : paths) {
     THAW_ASSIGN(Target target, Target::parse(path).within("--path"));
+    target.set_written_at("--path");
     definition.targets.push_back(std::move(target));
   }
   if (paths.empty()) return Error(Code::invalid, "a cache without a file needs --path");

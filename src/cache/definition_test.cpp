@@ -94,6 +94,17 @@ TEST(DefinitionTest, ErrorsNameLineAndColumn) {
   EXPECT_EQ(error_of("caches:\n  - name: a\n    cache_key: [x, {agent: cpu}]\n"),
             "f.yml:3:28: agent is os, arch, branch, step or pipeline");
   EXPECT_EQ(error_of("caches:\n  - name: a\n    paths: [x]\n").substr(0, 11), "f.yml:3:5: ");
+  EXPECT_EQ(error_of("caches:\n  - name: a\n    cache_key: [x, {checksum: [a.txt, '[a']}]\n")
+                .substr(0, 12),
+            "f.yml:3:39: ");
+  EXPECT_EQ(
+      error_of("caches:\n  - name: a\n    cache_key: [x, {checksum: '*/../x'}]\n").substr(0, 12),
+      "f.yml:3:31: ");
+  std::string braces;
+  for (int i = 0; i < 20; ++i) braces += "{a,b}";
+  EXPECT_NE(error_of("caches:\n  - name: a\n    cache_key: [{checksum: '" + braces + "'}]\n")
+                .find("f.yml:3:28: pattern \""),
+            std::string::npos);
   EXPECT_EQ(error_of("caches: [\n").substr(0, 6), "f.yml:");
   EXPECT_EQ(error_of("a: b: c").substr(0, 8), "f.yml:1:");
 }
@@ -205,6 +216,7 @@ TEST(DefinitionTest, WithoutAFile) {
   EXPECT_FALSE(define_cache("a", {"x"}, {}).ok());
   EXPECT_FALSE(define_cache("a", {"[x]"}, {"t"}).ok());
   EXPECT_FALSE(define_cache("a", {"x"}, {"t", "./t"}).ok());
+  EXPECT_FALSE(define_cache("a", {"{checksum: '[a'}"}, {"t"}).ok());
 }
 
 TEST(DefinitionTest, FindsTheOneFile) {

@@ -4,6 +4,7 @@
 #include <mutex>
 
 #include "base/task_group.h"
+#include "cache/side_by_side.h"
 
 namespace thaw::cache {
 
@@ -52,6 +53,7 @@ std::vector<Record> fan_out(const Context& context, const Job& job,
                             const std::vector<Definition>& definitions, unsigned concurrency,
                             const Work& work, const std::function<void(const Record&)>& done) {
   using Clock = std::chrono::steady_clock;
+  const auto blocked = blocked_by_links(definitions, job.anchors);
   std::vector<Record> records(definitions.size());
   for (size_t i = 0; i < records.size(); ++i) {
     records[i].name = definitions[i].name;
@@ -60,7 +62,13 @@ std::vector<Record> fan_out(const Context& context, const Job& job,
   std::mutex telling;
   const auto one = [&](const Context& inner, unsigned, size_t index) -> Result<> {
     const auto began = Clock::now();
-    Record record = work(inner, job, definitions[index]);
+    Record record;
+    if (blocked[index]) {
+      record.name = definitions[index].name;
+      fail(record, *blocked[index]);
+    } else {
+      record = work(inner, job, definitions[index]);
+    }
     record.took = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - began);
     tell_why(context, record);
     const std::lock_guard lock(telling);

@@ -14,7 +14,8 @@ class FanOutTest : public testing::Test {
  protected:
   FanOutTest() {
     for (int i = 0; i < 20; ++i)
-      definitions_.push_back(*define_cache("c" + std::to_string(i), {"v1"}, {"t"}));
+      definitions_.push_back(
+          *define_cache("c" + std::to_string(i), {"v1"}, {"t" + std::to_string(i)}));
   }
 
   std::vector<Record> run(const Context& context, const Work& work,
@@ -24,7 +25,7 @@ class FanOutTest : public testing::Test {
                   .facts = {},
                   .scopes = {"unscoped"},
                   .may_not_write = {},
-                  .anchors = {}};
+                  .anchors = {"/nowhere/job", ""}};
     return fan_out(context, job, definitions_, 4, work, done);
   }
 

@@ -70,6 +70,9 @@ Pattern cut(const std::string& pattern) {
   return cut;
 }
 
+// Anchored by '/': without one a glob would match at any depth.
+std::string glob_of(const Pattern& pattern) { return "/" + pattern.rest; }
+
 // Finds the files that patterns match; counts every name that it sees.
 class Walk {
  public:
@@ -78,8 +81,7 @@ class Walk {
 
   Result<> find(const std::string& text) {
     const Pattern pattern = cut(text);
-    // Anchored by '/': without one a glob would match at any depth.
-    const std::string anchored = "/" + pattern.rest;
+    const std::string anchored = glob_of(pattern);
     THAW_CHECK(check_glob(anchored).within("checksum"));
     const Globs globs({anchored});
     return list(pattern, globs, "", 1);
@@ -198,6 +200,16 @@ Result<std::vector<std::string>> expand_braces(const std::string& pattern) {
   }
   std::sort(done.begin(), done.end());
   return done;
+}
+
+Result<> check_pattern(const std::string& pattern) {
+  if (!has_wildcard(pattern)) return {};
+  THAW_ASSIGN(const auto expanded, expand_braces(pattern));
+  for (const std::string& each : expanded) {
+    if (each.empty()) return Error(Code::invalid, "pattern \"" + pattern + "\" can be empty");
+    THAW_CHECK(check_glob(glob_of(cut(each))));
+  }
+  return {};
 }
 
 Result<std::string> file_checksum(const Context& context, const std::string& directory,

@@ -20,6 +20,9 @@ Result<std::string> file_checksum(const Context& context, const std::string& dir
                                   const std::vector<std::string>& patterns,
                                   uint64_t most_names = kMostNamesWalked);
 
+// Whether a path or pattern can be meant. Pure. Errors: invalid, and those of expand_braces().
+Result<> check_pattern(const std::string& pattern);
+
 // "a/{b,c}" is "a/b" and "a/c". Code::exhausted where that makes more than 256.
 Result<std::vector<std::string>> expand_braces(const std::string& pattern);
 

@@ -12,11 +12,12 @@
 
 namespace thaw::cache {
 
-// The generations of all targets of a cache under one key in one scope.
+// The generations of all targets of a cache that one save published, under one key in one scope.
 struct Found {
   std::string scope;
   size_t parts = 0;
-  std::vector<Entry> entries;  // one for each target, in order
+  std::vector<Entry> entries;  // one for each target, in order; the first is the record
+  bool newest = true;          // no newer record, broken or leading nowhere, was passed over
 };
 
 // Where entries of a cache may lie.
@@ -27,10 +28,16 @@ struct Place {
 // Longest key first; for each, the job's own scope first.
 std::vector<Place> places_of(const Address& address, const std::vector<std::string>& scopes);
 
-// All targets' newest generations there; empty where one is missing. Corrupt entries are
-// Code::corrupt, and `corrupt`, where it is given, is told which.
+// The newest save there of which everything is left; empty where there is none. A LIST and a GET,
+// and a GET for each further target; more only where the newest record is broken or does not lead
+// to all targets. An entry that is corrupt is Code::corrupt, and `broken`, which may be null, is
+// told what must be retired for an older save to be found: the corrupt generation, and then the
+// record that leads to it. Thread-safe.
 Result<std::optional<Found>> look_up(const Context& context, ObjectStore& store,
-                                     const Address& address, const Place& place, size_t targets,
-                                     std::optional<KeyRef>* corrupt);
+                                     const Address& address, const Place& place,
+                                     std::vector<KeyRef>* broken);
+
+// The generation that `entry` publishes. Precondition: the entry was read from a store.
+KeyRef ref_of(const Entry& entry);
 
 }  // namespace thaw::cache

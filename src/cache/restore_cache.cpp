@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <system_error>
 
@@ -16,7 +17,7 @@
 namespace thaw::cache {
 namespace {
 
-// Generations of a target under one key that are found corrupt before the next key is tried.
+// Saves under one key that are found corrupt before the next key is tried.
 constexpr size_t kMostCorrupt = 3;
 constexpr std::chrono::milliseconds kNoteTimeout{1000};
 
@@ -40,9 +41,9 @@ class CacheRestorer {
   Result<> put_target(const Target& target, const Entry& entry);
   Result<RestoreReport> restore_tree(const Entry& entry, const std::string& path,
                                      RestoreMode mode) const;
-  Result<> put_file(const Entry& entry, const std::string& path);
+  Result<> put_file(const Target& target, const Entry& entry, const std::string& path);
   void describe(const Found& found, const Address& address);
-  bool retire_corrupt(const KeyRef& ref, const std::string& scope, const Error& error);
+  bool retire_broken(const std::string& scope, const Error& error);
   void fail(const Error& error) {
     record_.state = State::failed;
     record_.hit.reset();
@@ -54,13 +55,12 @@ class CacheRestorer {
   const Job& job_;
   const Definition& definition_;
   Record record_;
-  std::optional<Error> corrupt_;      // what was met on the way
-  std::optional<KeyRef> corrupt_at_;  // the generation that is broken
+  std::optional<Error> met_;    // on the way, and no reason to stop
+  std::vector<KeyRef> broken_;  // the generation that is corrupt, then the record that leads there
   bool all_equal_ = true;
 };
 
 Result<> CacheRestorer::restore_first_found() {
-  THAW_CHECK(check_side_by_side(definition_.targets, job_.anchors));
   THAW_ASSIGN(const Address address,
               Address::resolve(context_, definition_,
                                {job_.facts, job_.environment, job_.anchors.working_directory}));
@@ -69,7 +69,7 @@ Result<> CacheRestorer::restore_first_found() {
     THAW_ASSIGN(const bool done, restore_from(address, place));
     if (done) return {};
   }
-  if (corrupt_) return *corrupt_;
+  if (met_) return *met_;
   record_.state = State::miss;
   record_.key = address.key(job_.scopes.front(), address.parts(), 0).text();
   return {};
@@ -77,10 +77,9 @@ Result<> CacheRestorer::restore_first_found() {
 
 // Whether the cache was there, and is restored. What is corrupt counts as not there.
 Result<bool> CacheRestorer::restore_from(const Address& address, const Place& place) {
-  for (size_t attempt = 0; attempt < kMostCorrupt * definition_.targets.size(); ++attempt) {
-    corrupt_at_.reset();
-    auto found =
-        look_up(context_, job_.store, address, place, definition_.targets.size(), &corrupt_at_);
+  for (size_t attempt = 0; attempt < kMostCorrupt; ++attempt) {
+    broken_.clear();
+    auto found = look_up(context_, job_.store, address, place, &broken_);
     Result<> done;
     if (found && !*found) return false;
     if (found) {
@@ -90,11 +89,13 @@ Result<bool> CacheRestorer::restore_from(const Address& address, const Place& pl
     } else {
       done = std::move(found).error();
     }
-    // Removed between the two looks at it.
-    if (done.error().code() == Code::not_found) return false;
-    if (done.error().code() != Code::corrupt) return std::move(done).error();
-    corrupt_ = done.error();
-    if (!corrupt_at_ || !retire_corrupt(*corrupt_at_, place.scope, done.error())) return false;
+    // Removed between the two looks at it. Where a target of it is in place this is more than a
+    // miss.
+    const bool is_gone = done.error().code() == Code::not_found;
+    if (is_gone && record_.restored.empty()) return false;
+    if (!is_gone && done.error().code() != Code::corrupt) return std::move(done).error();
+    met_ = done.error();
+    if (is_gone || !retire_broken(place.scope, done.error())) return false;
   }
   return false;
 }
@@ -114,25 +115,30 @@ void CacheRestorer::describe(const Found& found, const Address& address) {
 
 Result<> CacheRestorer::put_targets(const Found& found) {
   all_equal_ = true;
-  record_.restored.clear();
   for (size_t i = 0; i < found.entries.size(); ++i) {
     const Entry& entry = found.entries[i];
     auto put = put_target(definition_.targets[i], entry);
     if (!put && put.error().code() == Code::corrupt) {
-      THAW_ASSIGN(Key key, Key::parse(entry.key));
-      corrupt_at_ = KeyRef{std::move(key), entry.generation};
+      broken_ = {ref_of(entry)};
+      if (i > 0) broken_.push_back(ref_of(found.entries.front()));
     }
     if (!put) return std::move(put).within(definition_.targets[i].text());
-    record_.restored.push_back(definition_.targets[i].text());
+    // Those of a save that was given up are whole, and count until this one replaces them.
+    const std::string& name = definition_.targets[i].text();
+    auto& restored = record_.restored;
+    if (std::find(restored.begin(), restored.end(), name) == restored.end())
+      restored.push_back(name);
   }
   record_.state = all_equal_ ? State::equal : State::restored;
   return {};
 }
 
 Result<> CacheRestorer::put_target(const Target& target, const Entry& entry) {
-  THAW_ASSIGN(const std::string path, target.path(job_.anchors));
+  // A link is followed, and stays.
+  THAW_ASSIGN(const std::string path, target.resolved_path(job_.anchors));
   const auto kind = entry.labels.find(kTargetLabel);
-  if (kind != entry.labels.end() && kind->second == kFileTarget) return put_file(entry, path);
+  if (kind != entry.labels.end() && kind->second == kFileTarget)
+    return put_file(target, entry, path);
   RestoreMode mode = RestoreMode::replace;
   if (job_.stat_cache_dir) {
     THAW_ASSIGN(const auto here, known_ids(context_, path, *job_.stat_cache_dir, job_.threads));
@@ -147,7 +153,7 @@ Result<> CacheRestorer::put_target(const Target& target, const Entry& entry) {
   }
   all_equal_ = false;
   std::error_code fault;
-  // Of another kind than what is restored; a link is left to the engine.
+  // Of another kind than what is restored.
   if (std::filesystem::is_regular_file(std::filesystem::symlink_status(path, fault)))
     return Error(Code::denied, path + " is a file, and a directory is to be restored there");
   THAW_ASSIGN(const RestoreReport report, restore_tree(entry, path, mode));
@@ -157,8 +163,7 @@ Result<> CacheRestorer::put_target(const Target& target, const Entry& entry) {
 
 Result<RestoreReport> CacheRestorer::restore_tree(const Entry& entry, const std::string& path,
                                                   RestoreMode mode) const {
-  THAW_ASSIGN(Key key, Key::parse(entry.key));
-  const RestoreRequest request{.ref = {std::move(key), entry.generation},
+  const RestoreRequest request{.ref = ref_of(entry),
                                .target = path,
                                .mode = mode,
                                .protected_paths = job_.protected_paths,
@@ -169,7 +174,8 @@ Result<RestoreReport> CacheRestorer::restore_tree(const Entry& entry, const std:
   return restore(context_, job_.store, request, nullptr);
 }
 
-Result<> CacheRestorer::put_file(const Entry& entry, const std::string& path) {
+Result<> CacheRestorer::put_file(const Target& target, const Entry& entry,
+                                 const std::string& path) {
   all_equal_ = false;
   std::error_code fault;
   if (std::filesystem::is_directory(std::filesystem::symlink_status(path, fault)))
@@ -177,22 +183,25 @@ Result<> CacheRestorer::put_file(const Entry& entry, const std::string& path) {
   THAW_ASSIGN(const FileStage stage, stage_for(context_, path));
   THAW_ASSIGN(const RestoreReport report, restore_tree(entry, stage.tree, RestoreMode::merge));
   record_.moved_bytes += report.fetched_bytes;
-  return put_in_place(stage, path);
+  return put_in_place(stage, target.name(), path);
 }
 
-// Whether the generation is out of the way now.
-bool CacheRestorer::retire_corrupt(const KeyRef& ref, const std::string& scope,
-                                   const Error& error) {
-  log::warn("cache {}: {} is corrupt: {}", definition_.name, ref.text(), error.text());
+// Whether the save is out of the way now.
+bool CacheRestorer::retire_broken(const std::string& scope, const Error& error) {
+  if (broken_.empty()) return false;
+  log::warn("cache {}: {} is corrupt: {}", definition_.name, broken_.front().text(), error.text());
   if (scope != job_.scopes.front() || job_.may_not_write) return false;
   // What is damaged may be the store's marker, and no entry of it.
   if (!check_store(context_, job_.store)) return false;
-  const auto retired = retire(context_, job_.store, ref.key, *ref.generation);
-  if (!retired) {
-    log::warn("{} was not retired: {}", ref.text(), retired.error().text());
-    return false;
+  // The corrupt one first: a record that leads nowhere is none, should this end here.
+  for (const KeyRef& ref : broken_) {
+    const auto retired = retire(context_, job_.store, ref.key, *ref.generation);
+    if (!retired) {
+      log::warn("{} was not retired: {}", ref.text(), retired.error().text());
+      return false;
+    }
+    record_.retired.push_back(ref.text());
   }
-  record_.retired.push_back(ref.text());
   return true;
 }
 

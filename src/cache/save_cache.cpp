@@ -7,10 +7,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "cache/address.h"
+#include "cache/companions.h"
 #include "cache/local_tree.h"
 #include "cache/lookup.h"
 #include "cache/single_file.h"
-#include "snapshot/catalog.h"
 #include "snapshot/save.h"
 
 namespace thaw::cache {
@@ -41,15 +41,17 @@ class CacheSaver {
   }
   Result<bool> is_there(const Address& address);
   bool nothing_to_save(const std::vector<std::string>& paths);
-  Result<> save_target(const Address& address, size_t target, const std::string& path);
+  Result<> find_bases(const Address& address);
+  Result<> save_targets(const Address& address, const std::vector<std::string>& paths);
+  Result<SaveReport> save_target(const Target& target, SaveRequest request);
   Result<SaveReport> save_tree(SaveRequest request) const;
   SaveRequest request_for(const Address& address, size_t target, const std::string& path) const;
-  Result<std::vector<KeyRef>> bases_for(const Address& address, size_t target) const;
 
   const Context& context_;
   const Job& job_;
   const Definition& definition_;
   Record record_;
+  std::vector<Found> bases_;
   bool all_unchanged_ = true;
 };
 
@@ -58,7 +60,6 @@ Result<> CacheSaver::save_all() {
     skip(State::read_only, *job_.may_not_write);
     return {};
   }
-  THAW_CHECK(check_side_by_side(definition_.targets, job_.anchors));
   THAW_ASSIGN(const Address address,
               Address::resolve(context_, definition_,
                                {job_.facts, job_.environment, job_.anchors.working_directory}));
@@ -73,9 +74,12 @@ Result<> CacheSaver::save_all() {
   if (nothing_to_save(paths)) return {};
   THAW_ASSIGN(const bool there, is_there(address));
   if (there && !job_.force) return {};
+  // What a link leads to is saved, under the name that a restore gives it.
   for (size_t i = 0; i < paths.size(); ++i) {
-    THAW_CHECK(save_target(address, i, paths[i]).within(definition_.targets[i].text()));
+    THAW_ASSIGN(paths[i], definition_.targets[i].resolved_path(job_.anchors));
   }
+  THAW_CHECK(find_bases(address));
+  THAW_CHECK(save_targets(address, paths));
   record_.state = all_unchanged_ ? State::unchanged : State::saved;
   return {};
 }
@@ -94,12 +98,13 @@ bool CacheSaver::nothing_to_save(const std::vector<std::string>& paths) {
 
 Result<bool> CacheSaver::is_there(const Address& address) {
   for (const std::string& scope : job_.scopes) {
-    auto found = look_up(context_, job_.store, address, {scope, address.parts()},
-                         definition_.targets.size(), nullptr);
+    auto found = look_up(context_, job_.store, address, {scope, address.parts()}, nullptr);
     // What cannot be read is superseded by what is saved now.
     if (!found && found.error().code() == Code::corrupt) continue;
     THAW_ASSIGN(const auto there, std::move(found));
     if (!there) continue;
+    // An older save stands in for a newest one that leads nowhere; a new one is better.
+    if (!there->newest && scope == job_.scopes.front()) continue;
     if (job_.force) return true;
     record_.state = State::exists;
     record_.scope = scope;
@@ -115,31 +120,41 @@ Result<bool> CacheSaver::is_there(const Address& address) {
   return false;
 }
 
-// The newest of the other scopes' shortest key: a branch's first save shares with main's last.
-Result<std::vector<KeyRef>> CacheSaver::bases_for(const Address& address, size_t target) const {
-  std::vector<KeyRef> bases;
-  for (size_t i = 1; i < job_.scopes.size(); ++i) {
-    const Key key = address.key(job_.scopes[i], address.required_parts(), target);
-    auto newest = find_newest(context_, job_.store, key);
-    if (!newest && newest.error().code() == Code::corrupt) continue;
-    THAW_ASSIGN(const auto entry, std::move(newest));
-    if (entry) bases.push_back({key, entry->generation});
+// The newest saves under the shortest key: a branch's first save shares with main's last, and what
+// a changed file made another key of with what was there before.
+Result<> CacheSaver::find_bases(const Address& address) {
+  // The first target of the own scope is published under that key, and the engine looks there; so
+  // it does for the others where no part falls away.
+  const bool own_needed = address.targets() > 1 && address.required_parts() < address.parts();
+  for (size_t i = own_needed ? 0 : 1; i < job_.scopes.size(); ++i) {
+    auto found =
+        look_up(context_, job_.store, address, {job_.scopes[i], address.required_parts()}, nullptr);
+    if (!found && found.error().code() == Code::corrupt) continue;
+    THAW_ASSIGN(auto base, std::move(found));
+    if (base) bases_.push_back(*std::move(base));
   }
-  return bases;
+  return {};
 }
 
 SaveRequest CacheSaver::request_for(const Address& address, size_t target,
                                     const std::string& path) const {
   const std::string& scope = job_.scopes.front();
+  // The first target's entry leads to the others: shorter keys need no more.
   std::vector<Key> also;
-  for (size_t parts = address.parts(); parts-- > address.required_parts();)
+  for (size_t parts = address.parts(); target == 0 && parts-- > address.required_parts();)
     also.push_back(address.key(scope, parts, target));
+  std::vector<KeyRef> bases;
+  for (const Found& base : bases_) {
+    const bool is_destination = target == 0 && base.scope == scope;
+    if (!is_destination) bases.push_back(ref_of(base.entries[target]));
+  }
   // Another key is another content: no newest generation of a shorter one says how much is enough.
   Policy policy;
   policy.allow_empty = policy.allow_shrink = true;
   return {.key = address.key(scope, address.parts(), target),
           .path = path,
           .also = std::move(also),
+          .bases = std::move(bases),
           .labels = {{"cache", definition_.name},
                      {"cache.key", address.text()},
                      {kTargetLabel, kDirectoryTarget}},
@@ -162,29 +177,42 @@ Result<SaveReport> CacheSaver::save_tree(SaveRequest request) const {
   return save(context_, job_.store, request, nullptr);
 }
 
-Result<> CacheSaver::save_target(const Address& address, size_t target, const std::string& path) {
-  SaveRequest request = request_for(address, target, path);
-  THAW_ASSIGN(request.bases, bases_for(address, target));
+// The first target comes last: all that its entry names is there by then, wherever a save ends.
+Result<> CacheSaver::save_targets(const Address& address, const std::vector<std::string>& paths) {
+  Companions companions{address.digest(address.parts()), {}};
+  for (size_t i = 1; i < paths.size(); ++i) {
+    THAW_ASSIGN(const SaveReport report,
+                save_target(definition_.targets[i], request_for(address, i, paths[i])));
+    companions.targets.push_back({report.generation, report.ids.snapshot});
+  }
+  SaveRequest record = request_for(address, 0, paths.front());
+  add_companions(companions, record.labels);
+  // The same tree beside other companions is another record.
+  record.labels_matter = !companions.targets.empty();
+  THAW_ASSIGN(const SaveReport report, save_target(definition_.targets.front(), std::move(record)));
+  record_.generation = report.generation;
+  record_.created_ns = system_clock().now().ns;
+  return {};
+}
+
+Result<SaveReport> CacheSaver::save_target(const Target& target, SaveRequest request) {
   std::optional<FileStage> stage;
   std::error_code fault;
-  if (std::filesystem::is_regular_file(path, fault)) {
-    THAW_ASSIGN(FileStage made, stage_with(context_, path));
+  if (std::filesystem::is_regular_file(request.path, fault)) {
+    THAW_ASSIGN(FileStage made, stage_with(context_, request.path, target.name()));
     stage.emplace(std::move(made));
     request.path = stage->tree;
     request.labels[kTargetLabel] = kFileTarget;
     // Its folder is another one each time.
     request.stat_cache_dir.reset();
   }
-  THAW_ASSIGN(const SaveReport report, save_tree(std::move(request)));
+  auto saved = save_tree(std::move(request));
+  THAW_ASSIGN(SaveReport report, std::move(saved).within(target.text()));
   all_unchanged_ = all_unchanged_ && report.outcome == SaveOutcome::unchanged;
   record_.bytes += report.totals.bytes;
   record_.files += report.totals.files;
   record_.moved_bytes += report.new_bytes;
-  if (target == 0) {
-    record_.generation = report.generation;
-    record_.created_ns = system_clock().now().ns;
-  }
-  return {};
+  return report;
 }
 
 }  // namespace

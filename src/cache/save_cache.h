@@ -7,9 +7,9 @@
 
 namespace thaw::cache {
 
-// Publishes each target under the whole key and its shorter ones, in the job's own scope. Skips
-// what exists, is unchanged or empty, and all where the job may not write. Never fails: what went
-// wrong is in the record; what was published before that stays.
+// Publishes the targets under the whole key, and the record of them under the shorter ones too, in
+// the job's own scope; before the record nobody finds any of it. Skips what exists, is unchanged or
+// empty, and all where the job may not write. Never fails: what went wrong is in the record.
 Record save_cache(const Context& context, const Job& job, const Definition& definition);
 
 }  // namespace thaw::cache

@@ -18,8 +18,6 @@ std::string parent_of(const std::string& path) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
-std::string name_of_file(const std::string& path) { return path.substr(path.rfind('/') + 1); }
-
 Result<> copy_file(const Context& context, const std::string& from, const std::string& to) {
   THAW_ASSIGN(const UniqueFd source, open_path(from, O_RDONLY | O_NONBLOCK | O_NOCTTY));
   struct stat status {};
@@ -51,12 +49,13 @@ Result<FileStage> stage_for(const Context& context, const std::string& path) {
   return FileStage{std::move(stage), std::move(tree)};
 }
 
-Result<FileStage> stage_with(const Context& context, const std::string& path) {
+Result<FileStage> stage_with(const Context& context, const std::string& path,
+                             const std::string& name) {
   THAW_ASSIGN(FileStage made, stage_for(context, path));
-  const std::string name = made.tree + "/" + name_of_file(path);
+  const std::string staged = made.tree + "/" + name;
   // A link costs nothing. The kernel may refuse one to a file of somebody else's.
-  if (::linkat(AT_FDCWD, path.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) != 0)
-    THAW_CHECK(copy_file(context, path, name));
+  if (::linkat(AT_FDCWD, path.c_str(), AT_FDCWD, staged.c_str(), AT_SYMLINK_FOLLOW) != 0)
+    THAW_CHECK(copy_file(context, path, staged));
   // One time, so that the same file is the same snapshot.
   const struct timespec epoch[2] = {{0, 0}, {0, 0}};
   if (::utimensat(AT_FDCWD, made.tree.c_str(), epoch, 0) != 0)
@@ -64,13 +63,13 @@ Result<FileStage> stage_with(const Context& context, const std::string& path) {
   return made;
 }
 
-Result<> put_in_place(const FileStage& from, const std::string& path) {
-  const std::string name = from.tree + "/" + name_of_file(path);
+Result<> put_in_place(const FileStage& from, const std::string& name, const std::string& path) {
+  const std::string staged = from.tree + "/" + name;
   struct stat status {};
-  if (::lstat(name.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) {
+  if (::lstat(staged.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) {
     return Error(Code::corrupt, "the snapshot of " + path + " does not hold that file");
   }
-  if (::rename(name.c_str(), path.c_str()) != 0)
+  if (::rename(staged.c_str(), path.c_str()) != 0)
     return errno_error(errno, "put " + path + " in place");
   return {};
 }

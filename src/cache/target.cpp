@@ -39,25 +39,6 @@ std::string joined(const std::vector<std::string_view>& parts) {
   return text;
 }
 
-std::string lower_case(std::string text) {
-  for (char& c : text) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return text;
-}
-
-// Absolute, and as a filesystem that folds the case would see it.
-std::string folded(const std::string& path) {
-  std::error_code fault;
-  const auto real = std::filesystem::weakly_canonical(path, fault);
-  return lower_case('/' + joined(cleaned(fault ? path : real.string())));
-}
-
-bool is_at_or_below(const std::string& path, const std::string& folder) {
-  if (folder == "/") return true;
-  return path.starts_with(folder) && (path.size() == folder.size() || path[folder.size()] == '/');
-}
-
 }  // namespace
 
 Result<Target> Target::parse(std::string_view text) {
@@ -107,24 +88,13 @@ Result<std::string> Target::path(const Anchors& anchors) const {
   return anchors.home + text_.substr(1);
 }
 
-Result<> check_side_by_side(const std::vector<Target>& targets, const Anchors& anchors) {
-  std::vector<std::string> places;
-  for (const Target& target : targets) {
-    THAW_ASSIGN(const std::string path, target.path(anchors));
-    std::string place = folded(path);
-    for (const std::string& anchor : {anchors.working_directory, anchors.home}) {
-      if (anchor.empty() || !is_at_or_below(folded(anchor), place)) continue;
-      return Error(Code::invalid,
-                   fmt::format("target path \"{}\" is, or holds, {}", target.text(), anchor));
-    }
-    for (size_t i = 0; i < places.size(); ++i) {
-      if (!is_at_or_below(place, places[i]) && !is_at_or_below(places[i], place)) continue;
-      return Error(Code::invalid, fmt::format("target paths \"{}\" and \"{}\" overlap",
-                                              targets[i].text(), target.text()));
-    }
-    places.push_back(std::move(place));
-  }
-  return {};
+Result<std::string> Target::resolved_path(const Anchors& anchors) const {
+  THAW_ASSIGN(std::string here, path(anchors));
+  std::error_code fault;
+  if (!std::filesystem::is_symlink(std::filesystem::symlink_status(here, fault))) return here;
+  const auto real = std::filesystem::canonical(here, fault);
+  if (fault) return Error(Code::denied, here + " is a link that leads nowhere");
+  return real.string();
 }
 
 }  // namespace thaw::cache

@@ -33,45 +33,23 @@ TEST(TargetTest, IsAtItsAnchor) {
   EXPECT_FALSE(Target::parse("~/a")->path({"/w/job", ""}).ok());
 }
 
-class SideBySideTest : public testing::Test {
- protected:
-  SideBySideTest() {
-    std::filesystem::create_directories(place_.path_of("job/real"));
-    std::filesystem::create_directories(place_.path_of("home"));
-  }
-  bool fits(const std::vector<std::string>& texts) {
-    std::vector<Target> targets;
-    for (const std::string& text : texts) targets.push_back(*Target::parse(text));
-    return check_side_by_side(targets, {place_.path_of("job"), place_.path_of("home")}).ok();
-  }
-  test::TempDir place_;
-};
-
-TEST_F(SideBySideTest, WhatDoesNotOverlap) { EXPECT_TRUE(fits({"a", "b", "ab", "~/a", "~/.a"})); }
-
-TEST_F(SideBySideTest, WhatOverlaps) {
-  EXPECT_FALSE(fits({"a", "a/b"}));
-  EXPECT_FALSE(fits({"a/b", "a"}));
-  EXPECT_FALSE(fits({"Cache", "cache"}));
-  EXPECT_FALSE(fits({"Cache", "cache/x"}));
-  EXPECT_FALSE(fits({"a", place_.path_of("job/a")}));
-  EXPECT_FALSE(fits({"~/x", place_.path_of("home/x/y")}));
-  EXPECT_FALSE(fits({"a", "../job/a"}));
-}
-
-TEST_F(SideBySideTest, WhatALinkLeadsInto) {
-  std::filesystem::create_symlink("real", place_.path_of("job/link"));
-  EXPECT_FALSE(fits({"real", "link/x"}));
-  EXPECT_FALSE(fits({"real", "link"}));
-  std::filesystem::create_symlink("..", place_.path_of("job/up"));
-  EXPECT_FALSE(fits({"up"}));
-}
-
-TEST_F(SideBySideTest, WhatHoldsAnAnchor) {
-  EXPECT_FALSE(fits({place_.path()}));
-  EXPECT_FALSE(fits({place_.path_of("home")}));
-  EXPECT_FALSE(fits({place_.path_of("job")}));
-  EXPECT_FALSE(fits({"../job"}));
+TEST(TargetTest, ALinkStandsForWhatItLeadsTo) {
+  const test::TempDir place;
+  std::filesystem::create_directories(place.path_of("real/folder"));
+  std::filesystem::create_symlink("real", place.path_of("link"));
+  std::filesystem::create_symlink("link", place.path_of("twice"));
+  std::filesystem::create_symlink("nowhere", place.path_of("dangling"));
+  const Anchors anchors{place.path(), ""};
+  const auto resolved = [&](const char* text) {
+    const auto path = Target::parse(text)->resolved_path(anchors);
+    if (!path) return std::string(name_of(path.error().code()));
+    return std::filesystem::relative(*path, std::filesystem::canonical(place.path())).string();
+  };
+  EXPECT_EQ(resolved("real"), "real");
+  EXPECT_EQ(resolved("link"), "real");
+  EXPECT_EQ(resolved("twice"), "real");
+  EXPECT_EQ(resolved("missing"), "missing");
+  EXPECT_EQ(resolved("dangling"), "denied");
 }
 
 }  // namespace

@@ -178,6 +178,10 @@ Result<> collect_own(const YamlValue& map, const std::string& origin, std::strin
 
 }  // namespace
 
+std::string yaml_place(const std::string& origin, const YamlValue& at) {
+  return fmt::format("{}:{}:{}", origin, at.line, at.column);
+}
+
 Error yaml_error(const std::string& origin, const YamlValue& at, std::string_view what) {
   return error_at(origin, at.line, at.column, what);
 }

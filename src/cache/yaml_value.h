@@ -27,6 +27,8 @@ struct YamlValue {
 // Code::invalid, with "ORIGIN:LINE:COLUMN", where it is no YAML, or passes a bound.
 Result<YamlValue> parse_yaml(std::string_view text, const std::string& origin);
 
+// "ORIGIN:LINE:COLUMN"
+std::string yaml_place(const std::string& origin, const YamlValue& at);
 // The error that something in the document is wrong.
 Error yaml_error(const std::string& origin, const YamlValue& at, std::string_view what);
 

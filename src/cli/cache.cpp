@@ -1,8 +1,10 @@
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 #include <system_error>
 #include <utility>
@@ -15,6 +17,7 @@
 #include "cache/restore_cache.h"
 #include "cache/save_cache.h"
 #include "cache/scope.h"
+#include "cache/side_by_side.h"
 #include "cache/yaml_value.h"
 #include "cli/cache_report.h"
 #include "cli/choice.h"
@@ -60,7 +63,7 @@ class Cache final : public Command {
 
  private:
   Result<> check_definition();
-  Result<std::vector<cache::Definition>> definitions(const std::string& directory) const;
+  Result<std::vector<cache::Definition>> definitions(const cache::Anchors& anchors) const;
   Result<cache::Job> job_for(const Session& session) const;
   void summarize(const std::optional<std::string>& of_the_ci,
                  const std::vector<cache::Record>& records, Timestamp now) const;
@@ -100,7 +103,7 @@ CLI::App& Cache::declare(CLI::App& parent) {
   repeated("--key", key_, "PART", "Without a file: a part of its key (repeated)");
   repeated("--path", path_, "PATH", "Without a file: a target path (repeated)");
   repeated("--agent", agent_, "NAME=VALUE",
-           "What the CI does not say: branch, base, default, pr, tag, fork, project, step, "
+           "Over what the CI says: branch, base, default, pr, tag, fork, project, step, "
            "pipeline, os, arch (repeated)");
   app.add_option("--write", write_, "Who may save: always, never, or \"branches: [main]\"")
       ->type_name("RULE");
@@ -141,16 +144,22 @@ Result<> Cache::check_definition() {
   return {};
 }
 
-Result<std::vector<cache::Definition>> Cache::definitions(const std::string& directory) const {
-  if (defined_) return std::vector<cache::Definition>{*defined_};
+Result<std::vector<cache::Definition>> Cache::definitions(const cache::Anchors& anchors) const {
+  if (defined_) {
+    std::vector<cache::Definition> only = {*defined_};
+    THAW_CHECK(cache::check_side_by_side(only, anchors));
+    return only;
+  }
   std::string file;
   if (file_) {
     file = *file_;
   } else {
-    THAW_ASSIGN(file, cache::find_cache_file(directory));
+    THAW_ASSIGN(file, cache::find_cache_file(anchors.working_directory));
   }
-  THAW_ASSIGN(const ByteVector text, read_file(file, cache::kYamlBytes));
+  THAW_ASSIGN(const ByteVector text, read_regular_file(file, cache::kYamlBytes));
   THAW_ASSIGN(auto all, cache::parse_cache_file(as_text(text.view()), file));
+  // Whatever names choose: another job may restore the others at the same time.
+  THAW_CHECK(cache::check_side_by_side(all, anchors));
   if (names_.empty()) return all;
   std::vector<cache::Definition> chosen;
   for (const std::string& name : names_) {
@@ -193,7 +202,12 @@ Result<cache::Job> Cache::job_for(const Session& session) const {
 }
 
 Result<> append(const std::string& file, const std::string& text) {
-  THAW_ASSIGN(const UniqueFd fd, open_path(file, O_WRONLY | O_APPEND | O_CREAT | O_NOCTTY, 0666));
+  // A FIFO would be waited for, until somebody reads it.
+  constexpr int kFlags = O_WRONLY | O_APPEND | O_CREAT | O_NOCTTY | O_NONBLOCK;
+  THAW_ASSIGN(const UniqueFd fd, open_path(file, kFlags, 0666));
+  struct stat status {};
+  if (::fstat(fd.get(), &status) != 0) return errno_error(errno, "look at " + file);
+  if (!S_ISREG(status.st_mode)) return Error(Code::invalid, file + " is not a regular file");
   return write_all(fd.get(), as_bytes(text), file);
 }
 
@@ -219,7 +233,7 @@ Outcome Cache::run(Session& session) {
     return wrong_usage("no store is named", "name one by --store, THAW_STORE or the configuration");
   const auto job = job_for(session);
   if (!job) return failure(job.error());
-  const auto wanted = definitions(job->anchors.working_directory);
+  const auto wanted = definitions(job->anchors);
   if (!wanted) return wrong_usage(wanted.error().text(), "thaw cache --help");
   session.progress.begin(verb_ == CacheVerb::save ? "saving caches" : "restoring caches", 0,
                          wanted->size());

@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 #include "cli/describe.h"
 #include "cli/text.h"
+#include "format/utf8.h"
 
 namespace thaw::cli {
 namespace {
@@ -71,7 +72,7 @@ std::string headline(CacheVerb verb, const std::vector<Record>& records) {
 // In a table's cell: nothing that Markdown or HTML would take for its own.
 std::string cell(const std::string& text) {
   std::string safe;
-  for (const char c : printable(text)) {
+  for (const char c : escaped(text)) {
     if (c == '&') {
       safe += "&amp;";
     } else if (c == '<') {
@@ -104,7 +105,7 @@ std::string cache_line(const Record& record) {
   std::string text = fmt::format("cache {}: {}", record.name, result_text(record));
   if (has_size(record)) text += ", " + human_size(record.bytes);
   text += ", " + seconds(record.took);
-  if (!record.message.empty()) text += ": " + printable(record.message);
+  if (!record.message.empty()) text += ": " + escaped(record.message);
   return text;
 }
 

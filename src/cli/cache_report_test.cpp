@@ -56,6 +56,8 @@ TEST(CacheReportTest, MarkdownThatNobodyWritesInto) {
 
 TEST(CacheReportTest, ALineSaysWhy) {
   EXPECT_EQ(cache_line(failed("a", "no\nstore")), "cache a: failed, 0.00 s: no\\x0astore");
+  EXPECT_EQ(cache_line(failed("a", "no \xc3\xbc\xff")),
+            "cache a: failed, 0.00 s: no \xc3\xbc\\xff");
   EXPECT_EQ(cache_line(found("a", State::restored, Hit::exact)), "cache a: exact, 3.0 MiB, 0.42 s");
 }
 

@@ -1,5 +1,7 @@
 #include "format/utf8.h"
 
+#include <fmt/format.h>
+
 #include <cstdint>
 
 namespace thaw {
@@ -36,6 +38,33 @@ bool has_control_characters(std::string_view text) {
     before = byte;
   }
   return false;
+}
+
+std::string escaped(std::string_view text) {
+  std::string safe;
+  safe.reserve(text.size());
+  while (!text.empty()) {
+    const auto lead = static_cast<uint8_t>(text.front());
+    const size_t length = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : lead >= 0xc0 ? 2 : 1;
+    const std::string_view one = text.substr(0, length);
+    const bool is_fine = is_utf8(one) && !has_control_characters(one);
+    if (is_fine) {
+      safe += one;
+    } else {
+      safe += fmt::format("\\x{:02x}", lead);
+    }
+    text.remove_prefix(is_fine ? one.size() : 1);
+  }
+  return safe;
+}
+
+std::string_view beginning_of(std::string_view text, size_t most_bytes) {
+  if (text.size() <= most_bytes) return text;
+  const auto continues = [&](size_t at) { return (static_cast<uint8_t>(text[at]) & 0xc0) == 0x80; };
+  size_t end = most_bytes;
+  // No character is longer than four bytes; what is none may be cut anywhere.
+  while (end > 0 && most_bytes - end < 3 && continues(end)) --end;
+  return text.substr(0, continues(end) ? most_bytes : end);
 }
 
 }  // namespace thaw

@@ -74,13 +74,21 @@ ObjectKey pack_object(const RandomId& id) {
 ObjectKey manifest_object(const RandomId& id) { return name("manifests/" + id.hex()); }
 ObjectKey lease_object(const RandomId& id) { return name("leases/" + id.hex()); }
 
-Result<bool> check_store(const Context& context, ObjectStore& store) {
+namespace {
+
+Result<bool> check_store_once(const Context& context, ObjectStore& store) {
   auto marker =
       store.get(context, name(std::string(kStoreMarkerName)), kMarkerRange, Freshness::origin);
   if (!marker && marker.error().code() == Code::not_found) return false;
   if (!marker) return std::move(marker).within("open the store").error();
   THAW_CHECK(check_store_marker(marker->bytes.view()).within("open the store " + store.describe()));
   return true;
+}
+
+}  // namespace
+
+Result<bool> check_store(const Context& context, ObjectStore& store) {
+  return read_again_if_corrupt([&](Freshness) { return check_store_once(context, store); });
 }
 
 Result<StoreState> find_store(const Context& context, ObjectStore& store) {

@@ -140,5 +140,21 @@ TEST_F(CatalogTest, AnotherFormatIsRefusedAndNoMarkerIsAnEmptyStore) {
   EXPECT_TRUE(fails_with(Code::invalid, prepare_store(context_, *store_)));
 }
 
+TEST_F(CatalogTest, AMarkerDamagedOnItsWayIsReadOnceMore) {
+  test::Faults faults;
+  const auto store = test::faulty(make_memory_store(), faults);
+  ASSERT_TRUE(is_ok(prepare_store(context_, *store)));
+  faults.change_get(1, test::with_flipped_byte(0));
+  const auto there = check_store(context_, *store);
+  ASSERT_TRUE(is_ok(there));
+  EXPECT_TRUE(*there);
+  // What is damaged both times is.
+  faults.change_get(1, test::with_flipped_byte(0));
+  faults.change_get(2, test::with_flipped_byte(0));
+  const uint64_t before = faults.calls(test::Verb::get);
+  EXPECT_TRUE(fails_with(Code::corrupt, check_store(context_, *store)));
+  EXPECT_EQ(faults.calls(test::Verb::get) - before, 2U);
+}
+
 }  // namespace
 }  // namespace thaw

@@ -253,6 +253,7 @@ Result<bool> Saver::refused() {
 bool Saver::equals_newest(const Destination& destination) const {
   const auto& newest = destination.newest;
   if (!newest) return false;
+  if (request_.labels_matter && newest->labels != request_.labels) return false;
   return request_.unchanged_by == UnchangedBy::all ? newest->ids.snapshot == entry_.ids.snapshot
                                                    : newest->ids.content == entry_.ids.content;
 }

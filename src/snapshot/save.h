@@ -32,6 +32,7 @@ struct SaveRequest {
   std::vector<std::string> image{};    // globs: files cut into fixed aligned pieces, zeros left out
   std::vector<std::string> skip{};     // absolute paths that are never saved: the store itself
   UnchangedBy unchanged_by = UnchangedBy::all;
+  bool labels_matter = false;  // a tree whose newest generation has other labels is published anew
   Policy policy{};
   std::optional<std::string> stat_cache_dir{};  // empty: every file is read
   std::optional<std::string> damage_dir{};      // of KnownDamage: what counts as missing

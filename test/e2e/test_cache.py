@@ -245,11 +245,94 @@ def test_a_wrong_file_is_wrong_usage(work, store, machine):
 
 
 def test_targets_that_overlap_by_a_link_fail_alone(machine):
-    machine.file(FILE + "  - {name: twice, cache_key: [v1], target_paths: [node_modules, link/x]}\n")
+    machine.file(FILE + "  - {name: twice, cache_key: [v1], target_paths: [other, link/x]}\n")
     os.symlink("node_modules", f"{machine.cwd}/link")
-    records = machine.caches("save")
-    assert records["node"]["state"] == "saved"
-    assert records["twice"]["state"] == "failed" and "overlap" in records["twice"]["message"]
+    for what, state in (("save", "saved"), ("restore", "equal")):
+        records = machine.caches(what)
+        assert records["node"]["state"] == state
+        assert records["twice"]["state"] == "failed"
+        assert '"link/x" of cache "twice" overlaps "node_modules" of cache "node"' in records["twice"]["message"]
+
+
+def test_targets_that_overlap_by_their_names_are_wrong_usage(machine):
+    for more, at in (("node_modules/.cache", "5:50"), ("~/.npm", "5:50"), (f"{machine.home}/.NPM/x", "5:50"),
+                     ("../cwd/node_modules", "5:50"), (machine.cwd, "5:50")):
+        machine.file(FILE + f"  - {{name: more, cache_key: [v1], target_paths: [{more}]}}\n")
+        # Also where names choose the other one.
+        for words in ((), ("node",)):
+            message = machine.fails(2, "cache", "restore", *words)["message"]
+            assert f".thaw/cache.yml:{at}: " in message and '"more"' in message, message
+            assert more == machine.cwd or "(.thaw/cache.yml:4:" in message, message
+    machine.fails(2, "cache", "save", "--name", "x", "--key", "1", "--path", "a", "--path", "A/b")
+
+
+def test_patterns_that_cannot_be_meant_are_wrong_usage(machine):
+    many = "{a,b}" * 20
+    for pattern in ("[a", "*/../x", many, "{a,}"):
+        machine.file(f"caches:\n  - name: x\n    cache_key: [v1, {{checksum: '{pattern}'}}]\n    target_paths: [t]\n")
+        message = machine.fails(2, "cache", "save")["message"]
+        assert ".thaw/cache.yml:3:32: " in message, message
+        machine.fails(2, "cache", "save", "--name", "x", "--key", f"{{checksum: '{pattern}'}}", "--path", "t")
+
+
+def test_a_link_stays_and_what_it_leads_to_is_the_target(work, store, machine):
+    for one in (machine, another(work, store)):
+        os.makedirs(f"{one.root}/volume")
+        if os.path.exists(f"{one.cwd}/node_modules"):
+            os.rename(f"{one.cwd}/node_modules", f"{one.root}/volume/modules")
+        else:
+            os.mkdir(f"{one.root}/volume/modules")
+        os.symlink(f"{one.root}/volume/modules", f"{one.cwd}/node_modules")
+    assert machine.one("save")["state"] == "saved"
+    other = another(work, store)
+    assert [other.one("restore")["state"] for _ in range(2)] == ["restored", "equal"]
+    assert os.readlink(f"{other.cwd}/node_modules") == f"{other.root}/volume/modules"
+    assert_same(describe(f"{machine.root}/volume/modules"), f"{other.root}/volume/modules")
+    # A machine without the link gets a folder.
+    third = another(work, store, "three")
+    assert third.one("restore")["hit"] == "exact"
+    assert not os.path.islink(f"{third.cwd}/node_modules")
+    # One that leads nowhere leads to no place for a tree, and holds nothing.
+    os.remove(f"{other.cwd}/node_modules")
+    os.symlink("nowhere", f"{other.cwd}/node_modules")
+    record = other.one("restore")
+    assert record["state"] == "failed" and "leads nowhere" in record["message"]
+    assert os.readlink(f"{other.cwd}/node_modules") == "nowhere"
+    other.lock("2")
+    assert other.one("save")["state"] == "empty"
+
+
+def test_a_file_behind_a_link(work, store):
+    file = "caches:\n  - {name: f, cache_key: [v1], target_paths: [db]}\n"
+    machine = Machine(f"{work}/one", store, file)
+    write(f"{machine.root}/real.db", b"content")
+    os.symlink(f"{machine.root}/real.db", f"{machine.cwd}/db")
+    assert machine.one("save")["state"] == "saved"
+    for name, link in (("two", False), ("three", True)):
+        other = Machine(f"{work}/{name}", store, file)
+        if link:
+            write(f"{other.root}/its.db", b"old")
+            os.symlink(f"{other.root}/its.db", f"{other.cwd}/db")
+        assert other.one("restore")["state"] == "restored"
+        assert os.path.islink(f"{other.cwd}/db") == link
+        with open(f"{other.cwd}/db", "rb") as restored:
+            assert restored.read() == b"content"
+
+
+def test_what_is_no_file_is_not_waited_for(machine):
+    fifo = f"{machine.root}/fifo"
+    os.mkfifo(fifo)
+    assert "not a regular file" in machine.fails(2, "cache", "restore", "--file", fifo)["message"]
+    machine.fails(2, "cache", "restore", "--file", "/dev/null")
+    machine.ok("cache", "restore", "--summary", fifo)
+    # With a reader it could be opened.
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    answer = machine.ok("cache", "restore", "--summary", fifo)
+    assert b"not a regular file" in answer.err and os.read(reader, 1) == b""
+    os.close(reader)
+    env = {"GITHUB_ACTIONS": "true", "GITHUB_EVENT_NAME": "pull_request", "GITHUB_REF_NAME": "7/merge",
+           "GITHUB_REPOSITORY": "acme/shop", "GITHUB_EVENT_PATH": fifo}
+    assert machine.one("save", env=env)["state"] == "read_only"
 
 
 def test_nothing_to_hash_fails_alone_and_names_the_pattern(machine):
@@ -260,7 +343,7 @@ def test_nothing_to_hash_fails_alone_and_names_the_pattern(machine):
 
 
 def test_names_choose(machine):
-    machine.file(FILE + "  - {preset: cargo}\n  - {preset: npm, name: tools}\n")
+    machine.file(FILE + "  - {preset: cargo}\n  - {preset: npm, name: tools, target_paths: [tools]}\n")
     assert sorted(machine.caches("restore", "node", "tools", "node")) == ["node", "tools"]
 
 
@@ -315,6 +398,7 @@ def test_who_may_write(work, store, machine):
     assert unknown["state"] == "read_only" and "not known" in unknown["message"]
     # No rule lets a fork write.
     assert machine.one("save", "--write", "always", env=fork)["state"] == "read_only"
+    assert machine.one("save", "--agent", "fork=false", env=fork)["state"] == "read_only"
     assert machine.one("save", "--write", "never")["state"] == "read_only"
     rule = machine.config_home + "/thaw/thaw.toml"
     write(rule, b'[cache]\nwrite = "branches: [main, release/*]"\n')
@@ -407,6 +491,76 @@ def test_an_older_generation_is_the_fallback_of_a_corrupt_one(work, store, machi
     same(job, machine)
 
 
+def test_a_corrupt_second_target_is_retired_with_the_record_that_leads_to_it(work, store, machine):
+    machine.caches("save")
+    good = set(machine.objects("packs"))
+    newer = another(work, store)
+    newer.lock("2")
+    newer.fill(seed=50)
+    # The first target is a folder that is there already, so the new packs are the second one's.
+    remove(f"{newer.cwd}/node_modules")
+    shutil.copytree(f"{machine.cwd}/node_modules", f"{newer.cwd}/node_modules", symlinks=True)
+    newer.caches("save")
+    for name in set(machine.objects("packs")) - good:
+        os.remove(f"{store}/{name}")
+    job = another(work, store, "three")
+    job.lock("2")
+    record = job.one("restore")
+    assert (record["state"], record["hit"]) == ("restored", "fallback"), record
+    assert [name.rsplit("/", 1)[1] for name in record["retired"]] == ["1@1", "0@1"]
+    same(job, machine)
+    job.fill(seed=60)
+    assert job.one("save")["state"] == "saved"
+    last = another(work, store, "four")
+    last.lock("2")
+    assert last.one("restore")["hit"] == "exact"
+    same(last, job)
+
+
+def test_what_was_in_place_before_a_target_was_found_corrupt_stays(work, store, machine):
+    machine.caches("save")
+    whole = machine.objects("packs")
+    machine.fill(seed=70)
+    shutil.rmtree(f"{machine.cwd}/node_modules")
+    write(f"{machine.cwd}/node_modules/file", b"the first target's")
+    machine.lock("2")
+    machine.file(FILE.replace("{fallback_limit: true}, ", ""))
+    machine.caches("save")
+    # Which packs are whose: the first target's is of a few bytes.
+    mine = sorted(set(machine.objects("packs")) - set(whole), key=lambda name: os.path.getsize(f"{store}/{name}"))
+    for name in mine[1:]:
+        os.remove(f"{store}/{name}")
+    job = another(work, store, file=FILE.replace("{fallback_limit: true}, ", ""))
+    job.lock("2")
+    record = job.one("restore")
+    assert (record["state"], record["reason"], record["restored"]) == ("failed", "corrupt", ["node_modules"]), record
+    assert_same(describe(f"{machine.cwd}/node_modules"), f"{job.cwd}/node_modules")
+    assert not os.path.exists(f"{job.home}/.npm")
+
+
+def test_what_retention_collects_makes_a_miss_and_no_mix(work, store, machine):
+    first = machine.one("save")
+    machine.fill(seed=30)
+    machine.one("save", "--force")
+    rules = f"{work}/rules.json"
+    write(rules, b'{"retention": [{"prefix": "ci", "keep_last": 1}]}')
+    # The newest record goes, and the one before leads to what the rule gives up.
+    machine.ok("rm", first["key"] + "@2", "--yes")
+    assert machine.ok("gc", "--yes", "--config-json", rules)["retired"] >= 1
+    job = another(work, store)
+    record = job.one("restore")
+    assert (record["state"], record["hit"]) == ("restored", "fallback"), record
+    same(job, machine)
+    (shorter,) = {each["key"] for each in machine.ok("ls", "ci")["keys"] if each["key"].endswith("/0")} - {first["key"]}
+    machine.ok("rm", shorter + "@2", "--yes")
+    lost = another(work, store, "three")
+    assert lost.one("restore")["state"] == "miss"
+    assert not os.path.exists(f"{lost.cwd}/node_modules")
+    assert machine.one("save")["state"] == "saved"
+    assert lost.one("restore")["hit"] == "exact"
+    same(lost, machine)
+
+
 def test_nobody_retires_what_he_may_not_write(work, store, machine):
     machine.caches("save", env=branch("main"))
     damage(store)
@@ -465,11 +619,13 @@ def test_a_deadline_fails_no_job(machine, s3):
         assert_same(described, path)
 
 
-def test_an_exact_hit_that_is_there_costs_two_requests_a_target(machine, s3):
+def test_an_exact_hit_that_is_there_costs_two_requests_and_one_for_each_further_target(machine, s3):
     env = {**s3.env, "HOME": machine.home}
-    machine.ok("cache", "save", env=env)
-    answer = machine.ok("cache", "restore", env=env)
-    assert answer["caches"][0]["state"] == "equal" and answer["requests"] == 4
+    for file, requests in ((FILE, 3), (FILE.replace(", ~/.npm", ""), 2)):
+        machine.file(file)
+        machine.ok("cache", "save", env=env)
+        answer = machine.ok("cache", "restore", env=env)
+        assert answer["caches"][0]["state"] == "equal" and answer["requests"] == requests
 
 
 # ---------------------------------------------------------------------------------------- several, and what is told
@@ -518,6 +674,9 @@ def test_what_people_are_told(machine):
     assert "| node | exact, in place already |" in markdown
     machine.ok(*words, "--summary", f"{machine.root}/own.md")
     assert os.path.getsize(f"{machine.root}/own.md") > 100
+    # Also where nobody says that it is GitHub's.
+    machine.ok(*words, env={"GITHUB_STEP_SUMMARY": f"{machine.root}/third.md"})
+    assert os.path.getsize(f"{machine.root}/third.md") > 100
     # What cannot be written is no failure.
     machine.ok(*words, "--summary", f"{machine.root}/no/where.md")
     quiet = machine.ok(*words, "--quiet", json=False)

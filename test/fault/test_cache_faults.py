@@ -9,8 +9,9 @@ repeats the faults that N names; by default they are others each time, and the t
 import os
 import random
 
+from driver import Thaw, was_killed
 from faults import PASSING, Random
-from trees import assert_same, describe, remove, small_tree, write
+from trees import assert_same, clone_store, describe, remove, small_tree, write
 
 COUNT = 20
 # A server that refuses connections for half a second is waited for.
@@ -95,3 +96,88 @@ def check_restored(s3, records, trees):
             if whole or os.path.lexists(place):
                 assert_same(trees[place], place)
             assert not whole or name in record["restored"], record
+
+
+# ------------------------------------------------------------------------------------- a saver that is killed
+
+TARGETS = ("a", "b", "c")
+ONE = "caches:\n  - {name: n, cache_key: [v1, {fallback_limit: true}, {checksum: lock}], target_paths: [a, b, c]}\n"
+
+
+def test_a_saver_that_is_killed_anywhere_mixes_no_saves(work, interposer):
+    """kill -9 before every call that changes something: who restores gets all targets of one save."""
+    saver = machine(f"{work}/saver", work)
+    fill(saver, "old")
+    saver.ok("cache", "save")
+    clone_store(f"{work}/store", f"{work}/before")
+    fill(saver, "new")
+    seen, number, killed = set(), 0, True
+    while killed:
+        number += 1
+        remove(f"{work}/store")
+        clone_store(f"{work}/before", f"{work}/store")
+        process = saver.start("cache", "save", "--force",
+                              env={"LD_PRELOAD": interposer, "INTERPOSE_KILL_AT": str(number)})
+        out, err = process.communicate(timeout=60)
+        killed = was_killed(process.returncode)
+        assert killed or process.returncode == 0, (number, out, err)
+        for lock in (b"1", b"another"):
+            seen.add(restored(work, lock, number))
+        if number % 5 == 0 or not killed:
+            # The next save goes through, whatever the killed one left.
+            (record,) = saver.ok("cache", "save", "--force")["caches"]
+            assert record["state"] in ("saved", "unchanged"), (number, record)
+            assert restored(work, b"1", number) == restored(work, b"another", number) == "new", number
+    assert number > 20
+    assert seen == {"old", "new"}
+
+
+def test_a_first_saver_that_is_killed_anywhere_publishes_all_or_nothing(work, interposer):
+    saver = machine(f"{work}/saver", work)
+    fill(saver, "new")
+    seen, number, killed = set(), 0, True
+    while killed:
+        number += 1
+        if os.path.exists(f"{work}/store"):
+            remove(f"{work}/store")
+        process = saver.start("cache", "save", env={"LD_PRELOAD": interposer, "INTERPOSE_KILL_AT": str(number)})
+        process.communicate(timeout=60)
+        killed = was_killed(process.returncode)
+        version = restored(work, b"1", number)
+        seen.add(version)
+        # It is there already if all of it is, and only then.
+        (record,) = saver.ok("cache", "save")["caches"]
+        assert (record["state"] == "exists") == (version == "new"), (number, record)
+        assert restored(work, b"1", number) == "new", number
+    assert seen == {"", "new"}
+
+
+def machine(root, work):
+    one = Thaw(root)
+    one.env = {name: value for name, value in one.env.items()
+               if not name.startswith(("BUILDKITE", "GITHUB", "GITLAB", "CI_"))}
+    one.env["THAW_STORE"] = f"{work}/store"
+    write(f"{one.cwd}/.thaw/cache.yml", ONE.encode())
+    write(f"{one.cwd}/lock", b"1")
+    return one
+
+
+def fill(one, version):
+    for target in TARGETS:
+        write(f"{one.cwd}/{target}/version", version.encode())
+
+
+def restored(work, lock, number):
+    """The version that a new machine gets, "" for a miss; all targets are of one."""
+    reader = machine(f"{work}/reader", work)
+    write(f"{reader.cwd}/lock", lock)
+    (record,) = reader.ok("cache", "restore")["caches"]
+    versions = set()
+    for target in TARGETS:
+        path = f"{reader.cwd}/{target}/version"
+        with open(path, encoding="utf-8") if os.path.exists(path) else open(os.devnull, encoding="utf-8") as file:
+            versions.add(file.read())
+    remove(f"{work}/reader")
+    assert len(versions) == 1, (number, record, versions)
+    assert record["state"] == ("restored" if versions != {""} else "miss"), (number, record)
+    return versions.pop()
