@@ -122,18 +122,6 @@ class Importer {
     return publish(saving);
   }
 
-  // A further name has what the first one has.
-  static void share_with_links(Tree& tree) {
-    for (Node& node : tree.nodes) {
-      if (!node.is_link()) continue;
-      const Node& first = tree.nodes[node.link_to];
-      node.mode = first.mode;
-      node.owner = first.owner;
-      node.mtime_ns = first.mtime_ns;
-      node.xattrs = first.xattrs;
-    }
-  }
-
   Result<bool> refused() {
     std::optional<TreeTotals> newest;
     if (newest_) newest = newest_->totals;
