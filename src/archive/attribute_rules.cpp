@@ -13,9 +13,9 @@ constexpr size_t kValueBytes = 64 * 1024;  // XATTR_SIZE_MAX
 
 // struct vfs_cap_data of linux/capability.h; the kernel sets revisions 2 and 3 alone.
 bool is_capability(Bytes value) {
-  constexpr uint32_t kRevisionMask = 0xff000000;
+  constexpr uint32_t kEffective = 1;  // the one flag that there is
   if (value.size() < sizeof(uint32_t)) return false;
-  const uint32_t revision = load_le<uint32_t>(value.data()) & kRevisionMask;
+  const uint32_t revision = load_le<uint32_t>(value.data()) & ~kEffective;
   if (revision == 0x02000000) return value.size() == 20;
   if (revision != 0x03000000 || value.size() != 24) return false;
   return load_le<uint32_t>(value.data() + 20) != UINT32_MAX;  // the owner of a user namespace

@@ -58,6 +58,7 @@ TEST(AttributeRules, Capabilities) {
   EXPECT_TRUE(fails_with(Code::corrupt, check(name, words({0x02000000, 1, 0, 0, 0, 0}))));
   EXPECT_TRUE(fails_with(Code::corrupt, check(name, words({0x03000000, 1, 0, 0, 0, UINT32_MAX}))));
   EXPECT_TRUE(fails_with(Code::corrupt, check(name, words({0x04000000, 1, 0, 0, 0}))));
+  EXPECT_TRUE(fails_with(Code::corrupt, check(name, words({0x02000002, 1, 0, 0, 0}))));
 }
 
 TEST(AttributeRules, AccessLists) {

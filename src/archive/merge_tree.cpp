@@ -113,7 +113,9 @@ class Merge {
       const bool brings_folder = is_folder(fresh.get(), name);
       if (brings_folder && is_folder(old.get(), name)) {
         Folder below;
-        below.path = path.empty() ? name : path + "/" + name;
+        below.path = path;
+        if (!path.empty()) below.path += '/';
+        below.path += name;
         below.id = request_.names.find(id, name);
         folders_.push_back(std::move(below));
         continue;
