@@ -1,6 +1,7 @@
 #include "archive/attribute_rules.h"
 
-#include <algorithm>
+#include <sys/stat.h>
+
 #include <cstdint>
 #include <optional>
 
@@ -69,6 +70,15 @@ Result<> check_attributes(const XattrSet& xattrs) {
     }
   }
   return {};
+}
+
+uint32_t drop_impossible(XattrSet& xattrs, uint32_t mode) {
+  const size_t dropped = std::erase_if(xattrs, [mode](const Xattr& xattr) {
+    if (xattr.name.starts_with("user.")) return !S_ISREG(mode) && !S_ISDIR(mode);
+    if (xattr.name == "system.posix_acl_access") return S_ISLNK(mode);
+    return xattr.name == "system.posix_acl_default" && !S_ISDIR(mode);
+  });
+  return static_cast<uint32_t>(dropped);
 }
 
 }  // namespace thaw::archive

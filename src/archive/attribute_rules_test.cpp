@@ -1,6 +1,7 @@
 #include "archive/attribute_rules.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <string>
 #include <vector>
@@ -83,6 +84,24 @@ TEST(AttributeRules, AccessLists) {
     EXPECT_TRUE(fails_with(Code::corrupt, check(name, value)));
     EXPECT_TRUE(fails_with(Code::corrupt, check("system.posix_acl_default", value)));
   }
+}
+
+TEST(AttributeRules, WhatATypeCannotHaveIsDropped) {
+  const XattrSet all = {{"security.capability", "x"},
+                        {"system.posix_acl_access", "x"},
+                        {"system.posix_acl_default", "x"},
+                        {"trusted.a", "x"},
+                        {"user.a", "x"}};
+  const auto left = [&](uint32_t type) {
+    XattrSet set = all;
+    const uint32_t dropped = drop_impossible(set, type | 0644);
+    EXPECT_EQ(set.size() + dropped, all.size());
+    return set.size();
+  };
+  EXPECT_EQ(left(S_IFDIR), 5U);
+  EXPECT_EQ(left(S_IFREG), 4U);
+  EXPECT_EQ(left(S_IFIFO), 3U);
+  EXPECT_EQ(left(S_IFLNK), 2U);
 }
 
 }  // namespace

@@ -40,7 +40,7 @@ struct ImportReport {
   Compression compression = Compression::none;
   uint64_t fetched_bytes = 0;       // of the archive
   uint64_t passed_over = 0;         // as of WalkTotals
-  uint64_t attributes_skipped = 0;  // whose names no snapshot keeps
+  uint64_t attributes_skipped = 0;  // that no save would keep
   uint64_t stored_bytes = 0;        // all frames that the snapshot needs
   uint64_t new_bytes = 0;           // frames that this import wrote
 };

@@ -85,7 +85,7 @@ class Walk {
     }
     THAW_CHECK(sink_.finish(context_));
     if (totals_.attributes_dropped > 0) {
-      log::warn("{} extended attributes of the archive are left out: no save keeps their names",
+      log::warn("{} extended attributes of the archive are left out: no save would keep them",
                 totals_.attributes_dropped);
     }
     return totals_;
@@ -94,7 +94,7 @@ class Walk {
  private:
   using Parts = std::vector<std::string_view>;
 
-  Result<> take(const TarEntry& entry) {
+  Result<> take(TarEntry& entry) {
     THAW_CHECK(budget_.take_entry());
     THAW_ASSIGN(Parts parts, parts_of(entry.name));
     const bool is_root = parts.empty();
@@ -111,6 +111,10 @@ class Walk {
     }
     totals_.attributes_dropped += entry.attributes_dropped;
     if (options_.xattrs) THAW_CHECK(check_attributes(entry.xattrs));
+    // A hard link says nothing that counts.
+    if (entry.kind != EntryKind::hard_link) {
+      totals_.attributes_dropped += drop_impossible(entry.xattrs, entry.mode);
+    }
     return place_entry(parts, entry);
   }
 

@@ -23,7 +23,7 @@ struct WalkTotals {
   // Entries that strip_components left nothing of, and staging folders of restores with what is in
   // them: a save leaves these out, too.
   uint64_t passed_over = 0;
-  uint64_t attributes_dropped = 0;  // whose names no save keeps
+  uint64_t attributes_dropped = 0;  // that no save would keep, by their names or on such a file
 };
 
 // Reads the archive to its end and gives what is in it to `sink`, names through `names`, which is
