@@ -5,6 +5,7 @@
 #include <set>
 
 #include "archive/decompress.h"
+#include "archive/metadata_budget.h"
 #include "archive/name_table.h"
 #include "archive/tar_reader.h"
 #include "archive/tree_sink.h"
@@ -62,7 +63,12 @@ class CheckingSink final : public TreeSink {
     FUZZ_CHECK(others_.erase(id) == 1);
     return {};
   }
+  Result<> implied(const Context& /*context*/, uint32_t id, int64_t /*mtime_ns*/) override {
+    FUZZ_CHECK(id == 0 || folders_.count(id) == 1);
+    return {};
+  }
   Result<> finish(const Context& /*context*/) override { return {}; }
+  std::optional<Error> failure() override { return std::nullopt; }
 
  private:
   void check_new(uint32_t id) {
@@ -95,9 +101,10 @@ void read_archive(Bytes stream, uint32_t strip_components) {
   });
   if (!opened) return;
   NameTable names;
+  MetadataBudget budget;
   CheckingSink sink(names);
-  const auto totals =
-      walk(context, **opened, names, sink, {.strip_components = strip_components, .devices = true});
+  const auto totals = walk(context, **opened, names, budget, sink,
+                           {.strip_components = strip_components, .devices = true});
   if (totals) return;
   const Code code = totals.error().code();
   FUZZ_CHECK(code == Code::corrupt || code == Code::exhausted);

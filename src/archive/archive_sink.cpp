@@ -21,8 +21,12 @@ namespace {
 
 class FileSink final : public ArchiveSink {
  public:
-  FileSink(UniqueFd folder, std::string name, std::string path)
-      : folder_(std::move(folder)), name_(std::move(name)), path_(std::move(path)) {}
+  // `place` is the folder's path, to which a name can be appended.
+  FileSink(UniqueFd folder, std::string place, std::string name, std::string path)
+      : folder_(std::move(folder)),
+        place_(std::move(place)),
+        name_(std::move(name)),
+        path_(std::move(path)) {}
 
   Result<> open() {
     struct stat status {};
@@ -48,6 +52,14 @@ class FileSink final : public ArchiveSink {
     return std::optional<Previous>({*size_bytes_, recognise(Bytes(first).first(n))});
   }
 
+  std::vector<std::string> own_paths() const override {
+    std::vector<std::string> paths{place_ + name_};
+    if (const std::string_view fresh = file_->name(); !fresh.empty()) {
+      paths.push_back(place_ + std::string(fresh));
+    }
+    return paths;
+  }
+
   Result<> append(Bytes bytes) override { return write_all(file_->fd(), bytes, path_); }
 
   Result<> finish() override {
@@ -62,6 +74,7 @@ class FileSink final : public ArchiveSink {
 
  private:
   const UniqueFd folder_;
+  const std::string place_;
   const std::string name_;
   const std::string path_;
   std::optional<uint64_t> size_bytes_;  // of what is there
@@ -91,6 +104,7 @@ class ObjectSink final : public ArchiveSink {
     return std::optional(there);
   }
 
+  std::vector<std::string> own_paths() const override { return {}; }
   Result<> append(Bytes bytes) override { return upload_.append(bytes); }
   Result<> finish() override { return upload_.finish(); }
 
@@ -117,13 +131,13 @@ Result<std::unique_ptr<ArchiveSink>> file_sink(const std::string& path) {
     std::free(real);
   }
   const size_t slash = place.rfind('/');
-  const std::string folder = slash == std::string::npos ? "." : place.substr(0, slash + 1);
+  const std::string folder = slash == std::string::npos ? "./" : place.substr(0, slash + 1);
   const std::string name = slash == std::string::npos ? place : place.substr(slash + 1);
   if (name.empty() || name == "." || name == "..") {
     return Error(Code::invalid, path + " names no file");
   }
   THAW_ASSIGN(UniqueFd fd, open_path(folder, O_RDONLY | O_DIRECTORY));
-  auto sink = std::make_unique<FileSink>(std::move(fd), name, path);
+  auto sink = std::make_unique<FileSink>(std::move(fd), folder, name, path);
   THAW_CHECK(sink->open());
   return std::unique_ptr<ArchiveSink>(std::move(sink));
 }

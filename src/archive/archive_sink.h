@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "archive/decompress.h"
 #include "base/context.h"
@@ -26,6 +27,9 @@ class ArchiveSink {
   virtual ~ArchiveSink() = default;
   // Empty when nothing is there.
   virtual Result<std::optional<Previous>> previous() = 0;
+  // Files of this machine that are the archive, the old one and the new: whoever packs the folder
+  // they lie in leaves them out.
+  virtual std::vector<std::string> own_paths() const = 0;
   virtual Result<> append(Bytes bytes) = 0;
   // The archive is there, durable, in the place of what was there.
   virtual Result<> finish() = 0;

@@ -21,14 +21,20 @@ namespace {
 // few milliseconds, long against handing it over.
 constexpr size_t kPieceBytes = 1024 * 1024;
 constexpr size_t kBatchFiles = 256;
-// Attributes of folders wait for the end.
-constexpr uint64_t kFolderXattrBytes = 64 * 1024 * 1024;
-constexpr uint32_t kImpliedMode = 0755;
+// What attributes of folders, which wait for the end, take beside their bytes.
+constexpr size_t kSetBytes = 64;
+constexpr size_t kAttributeBytes = 96;
 
 Error collision(const std::string& path) {
   return {Code::corrupt, path +
                              " cannot be made: to this filesystem another name of the archive "
                              "is the same"};
+}
+
+size_t bytes_of(const XattrSet& xattrs) {
+  size_t bytes = 0;
+  for (const Xattr& xattr : xattrs) bytes += xattr.name.size() + xattr.value.size();
+  return bytes;
 }
 
 // What the node says besides its content; xattrs go into the tree's sets.
@@ -60,6 +66,7 @@ struct DiskTree::Batch {
   uint32_t last_folder = kNone;
   Tree tree;
   ByteVector bytes;
+  size_t xattr_bytes = 0;
 };
 
 // A file whose pieces several threads write; who ends the last one completes it.
@@ -71,9 +78,10 @@ struct DiskTree::LargeFile {
   std::atomic<uint32_t> holders{1};
 };
 
-DiskTree::DiskTree(const Context& context, const NameTable& names, int folder,
-                   DiskTreeOptions options)
+DiskTree::DiskTree(const Context& context, const NameTable& names, MetadataBudget& budget,
+                   int folder, DiskTreeOptions options)
     : names_(names),
+      budget_(budget),
       folder_(folder),
       options_(options),
       umask_(process_umask()),
@@ -113,11 +121,9 @@ Result<> DiskTree::folder(const Context& /*context*/, uint32_t id, const TarEntr
     folder_nodes_[id] = kNone;
     return {};
   }
-  for (const Xattr& xattr : entry->xattrs) {
-    folder_xattr_bytes_ += xattr.name.size() + xattr.value.size();
-  }
-  if (folder_xattr_bytes_ > kFolderXattrBytes) {
-    return Error(Code::exhausted, "the folders have more than 64 MiB of extended attributes");
+  if (!entry->xattrs.empty()) {
+    const size_t beside = kSetBytes + entry->xattrs.size() * kAttributeBytes;
+    THAW_CHECK(budget_.take_text(bytes_of(entry->xattrs) + beside));
   }
   folder_nodes_[id] = static_cast<uint32_t>(folders_.nodes.size());
   folders_.nodes.push_back(node_of(*entry, folders_));
@@ -143,9 +149,11 @@ Result<> DiskTree::add_small(const Context& /*context*/, uint32_t id, const TarE
   batch.bytes.resize(offset + entry.size_bytes);
   THAW_CHECK(read_whole(reader, batch.bytes.span().subspan(offset)));
   batch.tree.nodes.push_back(node_of(entry, batch.tree));
+  batch.xattr_bytes += bytes_of(entry.xattrs);
   batch.files.push_back({parent, static_cast<uint32_t>(batch.paths.size() - 1),
                          std::string(names_.name(id)), offset, entry.size_bytes});
-  if (batch.bytes.size() < kPieceBytes && batch.files.size() < kBatchFiles) return {};
+  const bool full = batch.bytes.size() + batch.xattr_bytes >= kPieceBytes;
+  if (!full && batch.files.size() < kBatchFiles) return {};
   return submit_batch();
 }
 
@@ -211,12 +219,12 @@ Result<> DiskTree::write_batch(const Context& context, const Batch& batch) {
     const UniqueFd fd(::openat(folder, file.name.c_str(), flags, permissions & 0777U));
     if (!fd.valid()) {
       if (errno == EEXIST) return collision(named());
-      return errno_error(errno, "create " + named());
+      return errno_error(errno, "create").within("entry " + named());
     }
     auto done = write_all(fd.get(), batch.bytes.view().subspan(file.offset, file.size), file.name);
     const bool mode_is_set = (permissions & (umask_ | 07000U)) == 0;
     if (done) done = set_attributes_of(fd.get(), batch.tree, node, mode_is_set, file.name);
-    if (!done) return std::move(done).within(named());
+    if (!done) return std::move(done).within("entry " + named());
     ++written_;
     if (options_.progress == nullptr) continue;
     ++options_.progress->files_done;
@@ -250,7 +258,8 @@ Result<> DiskTree::write_large(const Context& context, uint32_t id, const TarEnt
     ++file->holders;
     submit([this, file, begin, bytes = Buffer(std::exchange(piece, ByteVector()))](
                const Context& /*inner*/) -> Result<> {
-      THAW_CHECK(pwrite_all(file->fd.get(), bytes.view(), begin, file->path));
+      THAW_CHECK(pwrite_all(file->fd.get(), bytes.view(), begin, file->path)
+                     .within("entry " + file->path));
       if (options_.progress != nullptr) options_.progress->bytes_done += bytes.size();
       return file->holders.fetch_sub(1) == 1 ? complete(*file) : Result<>();
     });
@@ -280,8 +289,8 @@ Result<> DiskTree::write_large(const Context& context, uint32_t id, const TarEnt
 }
 
 Result<> DiskTree::complete(LargeFile& file) {
-  THAW_CHECK(
-      set_attributes_of(file.fd.get(), file.tree, file.tree.nodes.front(), false, file.path));
+  THAW_CHECK(set_attributes_of(file.fd.get(), file.tree, file.tree.nodes.front(), false, file.path)
+                 .within("entry " + file.path));
   file.fd.reset();
   ++written_;
   if (options_.progress != nullptr) ++options_.progress->files_done;
@@ -335,6 +344,10 @@ Result<> DiskTree::make_links(const Context& context) {
       continue;
     }
     if (errno == EEXIST) return collision(path);
+    if (errno == EMLINK) {
+      return Error(Code::exhausted, path + " cannot be made: " + names_.path(link.target) +
+                                        " has as many names as a file can have on this filesystem");
+    }
     // What it leads to is a device that could not be made.
     if (errno == ENOENT && names_.kind(link.target) == NameKind::other) continue;
     return errno_error(errno, "link " + path);
@@ -354,6 +367,17 @@ Result<> DiskTree::forget(const Context& context, uint32_t id) {
   return errno_error(errno, "remove " + names_.path(id));
 }
 
+Result<> DiskTree::implied(const Context& /*context*/, uint32_t id, int64_t mtime_ns) {
+  TarEntry entry;
+  entry.kind = EntryKind::folder;
+  entry.mode = S_IFDIR | kImpliedMode;
+  entry.mtime_ns = mtime_ns;
+  implied_.insert(id);
+  folder_nodes_[id] = static_cast<uint32_t>(folders_.nodes.size());
+  folders_.nodes.push_back(node_of(entry, folders_));
+  return {};
+}
+
 Result<> DiskTree::finish(const Context& context) {
   THAW_CHECK(submit_batch());
   THAW_CHECK(group_.wait());
@@ -366,31 +390,16 @@ Result<> DiskTree::finish(const Context& context) {
     THAW_CHECK(context.alive());
     const std::string path = names_.path(id);
     THAW_ASSIGN(const UniqueFd fd, open_beneath(folder_, path, O_RDONLY | O_DIRECTORY));
-    const uint32_t number = folder_nodes_.at(id);
-    if (number == kNone) {
-      if (::fchmod(fd.get(), kImpliedMode) != 0) {
-        return errno_error(errno, "change the mode of " + path);
-      }
-      continue;
-    }
-    const Node& node = folders_.nodes[number];
+    const Node& node = folders_.nodes[folder_nodes_.at(id)];
     THAW_CHECK(set_attributes_of(fd.get(), folders_, node, (node.mode & 07777U) == 0700U, path));
   }
   return {};
 }
 
-uint32_t DiskTree::root_mode() const {
-  const auto node = folder_nodes_.find(0);
-  return node == folder_nodes_.end() ? kImpliedMode : folders_.nodes[node->second].mode & 07777U;
-}
+uint32_t DiskTree::root_mode() const { return folders_.nodes[folder_nodes_.at(0)].mode & 07777U; }
 
 Result<> DiskTree::set_root_attributes(int fd) {
-  const auto node = folder_nodes_.find(0);
-  if (node != folder_nodes_.end()) {
-    return set_attributes_of(fd, folders_, folders_.nodes[node->second], false, "the root");
-  }
-  if (::fchmod(fd, kImpliedMode) != 0) return errno_error(errno, "change the mode of the root");
-  return {};
+  return set_attributes_of(fd, folders_, folders_.nodes[folder_nodes_.at(0)], false, "the root");
 }
 
 }  // namespace thaw::archive

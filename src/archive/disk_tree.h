@@ -6,9 +6,12 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
+#include "archive/metadata_budget.h"
 #include "archive/name_table.h"
 #include "archive/tree_sink.h"
 #include "base/bytes.h"
@@ -30,11 +33,12 @@ struct DiskTreeOptions {
 // leads through a link. Names are made with O_EXCL: one that is there although the table calls it
 // new is another name to the archive and the same to the filesystem, which is Code::corrupt. The
 // caller's thread makes folders and reads the archive; files are written by a pool, small ones in
-// batches. In memory are two MiB for each thread and the attributes of folders. The names, the
-// folder and the context outlive it.
+// batches. In memory are two MiB for each thread and, within the budget, the attributes of folders.
+// The names, the budget, the folder and the context outlive it.
 class DiskTree final : public TreeSink {
  public:
-  DiskTree(const Context& context, const NameTable& names, int folder, DiskTreeOptions options);
+  DiskTree(const Context& context, const NameTable& names, MetadataBudget& budget, int folder,
+           DiskTreeOptions options);
   ~DiskTree() override;
 
   Result<> folder(const Context& context, uint32_t id, const TarEntry* entry) override;
@@ -43,15 +47,17 @@ class DiskTree final : public TreeSink {
   Result<> special(const Context& context, uint32_t id, const TarEntry& entry) override;
   Result<> link(const Context& context, uint32_t id, uint32_t target) override;
   Result<> forget(const Context& context, uint32_t id) override;
+  Result<> implied(const Context& context, uint32_t id, int64_t mtime_ns) override;
   // All files are complete, and all folders but the root have their attributes.
   Result<> finish(const Context& context) override;
+  std::optional<Error> failure() override { return group_.failure(); }
 
-  // Whether the archive says what the root itself is like.
-  bool speaks_of_root() const { return folder_nodes_.count(0) != 0; }
+  // After finish(): whether an entry says what a folder, or the root, is like.
+  bool speaks_of(uint32_t id) const { return implied_.count(id) == 0; }
   // After an error: nothing writes below the folder any more.
   void stop() { group_.stop_and_join(); }
 
-  // After finish(): the root's mode, 0755 unless the archive says one; and its attributes, set.
+  // After finish(): the root's mode, and its attributes, set.
   uint32_t root_mode() const;
   Result<> set_root_attributes(int fd);
   // Names that were made, and attributes, owners and devices that could not be.
@@ -86,6 +92,7 @@ class DiskTree final : public TreeSink {
                              const std::string& name);
 
   const NameTable& names_;
+  MetadataBudget& budget_;
   const int folder_;
   const DiskTreeOptions options_;
   const uint32_t umask_;
@@ -94,7 +101,7 @@ class DiskTree final : public TreeSink {
   std::vector<Link> links_;                              // hard links that are to be made
   Tree folders_;                                         // attributes alone
   std::unordered_map<uint32_t, uint32_t> folder_nodes_;  // by name: into folders_.nodes
-  uint64_t folder_xattr_bytes_ = 0;
+  std::unordered_set<uint32_t> implied_;                 // folders that no entry spoke of
   std::atomic<uint64_t> written_{0};
   std::atomic<uint64_t> attributes_skipped_{0};
   std::mutex mutex_;  // guards pending_

@@ -122,7 +122,7 @@ class Exporter {
       out.size_bytes = file_of(number).size_bytes;
       out.runs = runs_of(number);
       THAW_CHECK(writer_->begin(out));
-      return write_content(out.size_bytes);
+      return write_content(out);
     }
     return writer_->begin(out);
   }
@@ -149,9 +149,32 @@ class Exporter {
     return runs;
   }
 
+  // What is read of a file: of a large one its runs, of a small one all of it, for what lies
+  // together in a piece is read together.
+  std::vector<DataRun> read_runs(uint64_t size_bytes, std::vector<DataRun> runs) const {
+    if (size_bytes <= kPieceBytes || runs.empty()) return {{0, size_bytes}};
+    return runs;
+  }
+
   // The bytes of the next file, which follow one another through what is read.
-  Result<> write_content(uint64_t size_bytes) {
-    uint64_t left = size_bytes;
+  Result<> write_content(const TarNode& file) {
+    uint64_t at = 0;
+    for (const DataRun& run : read_runs(file.size_bytes, file.runs)) {
+      THAW_CHECK(write_hole(run.offset - at));
+      THAW_CHECK(write_data(run.length));
+      at = run.offset + run.length;
+    }
+    THAW_CHECK(write_hole(file.size_bytes - at));
+    if (progress_ != nullptr) ++progress_->files_done;
+    return {};
+  }
+
+  Result<> write_hole(uint64_t length) {
+    if (progress_ != nullptr) progress_->bytes_done += length;
+    return writer_->hole(length);
+  }
+
+  Result<> write_data(uint64_t left) {
     while (left > 0) {
       if (used_ == bytes_.size()) THAW_CHECK(take());
       const size_t taken = std::min<uint64_t>(left, bytes_.size() - used_);
@@ -160,7 +183,6 @@ class Exporter {
       left -= taken;
       if (progress_ != nullptr) progress_->bytes_done += taken;
     }
-    if (progress_ != nullptr) ++progress_->files_done;
     return {};
   }
 
@@ -181,32 +203,45 @@ class Exporter {
   // False when everything is under way.
   bool begin_more() {
     Part part;
-    while (next_ < tree().nodes.size() && part.nodes.size() < kRunFiles &&
-           part.length < kPieceBytes) {
+    while (next_run_ == runs_.size() && next_ < tree().nodes.size() &&
+           part.nodes.size() < kRunFiles && part.length < kPieceBytes) {
       if (!has_bytes(next_)) {
         ++next_;
         continue;
       }
       const uint64_t size = file_of(next_).size_bytes;
-      if (size > kPieceBytes) {
-        if (!part.nodes.empty()) break;
-        part.nodes.push_back(next_);
-        part.offset = large_offset_;
-        part.length = std::min(kPieceBytes, size - large_offset_);
-        large_offset_ += part.length;
-        if (large_offset_ == size) {
-          large_offset_ = 0;
-          ++next_;
-        }
-        break;
+      if (size <= kPieceBytes) {
+        part.nodes.push_back(next_++);
+        part.length += size;
+        continue;
       }
-      part.nodes.push_back(next_++);
-      part.length += size;
+      if (!part.nodes.empty()) break;
+      large_ = next_++;
+      runs_ = read_runs(size, runs_of(large_));
+      next_run_ = 0;
+      drop_empty_runs();
     }
+    if (part.nodes.empty() && next_run_ < runs_.size()) part = next_large_part();
     if (part.nodes.empty()) return false;
     work_->begin(
         [this, part = std::move(part)](const Context& inner) { return read_part(inner, part); });
     return true;
+  }
+
+  void drop_empty_runs() {
+    while (next_run_ < runs_.size() && runs_[next_run_].length == 0) ++next_run_;
+  }
+
+  // Precondition: there is a run that is not read yet.
+  Part next_large_part() {
+    DataRun& run = runs_[next_run_];
+    Part part;
+    part.nodes.push_back(large_);
+    part.offset = run.offset;
+    part.length = std::min(kPieceBytes, run.length);
+    run = {run.offset + part.length, run.length - part.length};
+    drop_empty_runs();
+    return part;
   }
 
   Result<ByteVector> read_part(const Context& context, const Part& part) const {
@@ -235,8 +270,10 @@ class Exporter {
   std::unique_ptr<TarWriter> writer_;
   InOrder<ByteVector>* work_ = nullptr;  // while the archive is written
   uint32_t next_ = 0;                    // the node to be read next
-  uint64_t large_offset_ = 0;            // in it
-  ByteVector bytes_;                     // at hand, and how far they are used
+  uint32_t large_ = kNone;               // a large one before it
+  std::vector<DataRun> runs_;            // of that, and which of them is not read yet
+  size_t next_run_ = 0;
+  ByteVector bytes_;  // at hand, and how far they are used
   size_t used_ = 0;
 };
 

@@ -10,6 +10,7 @@
 
 #include "archive/disk_tree.h"
 #include "archive/merge_tree.h"
+#include "archive/metadata_budget.h"
 #include "archive/name_table.h"
 #include "archive/streams.h"
 #include "archive/tar_reader.h"
@@ -48,20 +49,23 @@ class Getter final : public NewTree {
   // The whole archive, read to its end.
   Result<> make(int folder) override {
     const DiskTreeOptions options{request_.owners, request_.xattrs, request_.threads, progress_};
-    disk_ = std::make_unique<DiskTree>(context_, names_, folder, options);
-    auto walked = walk(context_, *reader_, names_, *disk_, request_.walk);
+    MetadataBudget budget([this] { return stream_->fetched_bytes(); });
+    disk_ = std::make_unique<DiskTree>(context_, names_, budget, folder, options);
+    WalkOptions how = request_.walk;
+    how.xattrs = request_.xattrs;
+    auto walked = walk(context_, *reader_, names_, budget, *disk_, how);
     // What was made is about to be removed.
     if (!walked) disk_->stop();
     THAW_ASSIGN(const WalkTotals totals, std::move(walked));
     const bool is_empty =
         totals.tree.files == 0 && totals.tree.others == 0 && totals.tree.dirs <= 1;
     if (totals.passed_over > 0 && is_empty)
-      return Error(Code::corrupt, "so many components stripped leave nothing of the archive");
+      return Error(Code::corrupt, "nothing is left of the archive but what is passed over");
     report_.totals = totals.tree;
     report_.passed_over = totals.passed_over;
     report_.written = disk_->written();
     THAW_CHECK(disk_->set_root_attributes(folder));
-    report_.attributes_skipped = disk_->attributes_skipped();
+    report_.attributes_skipped = disk_->attributes_skipped() + totals.attributes_dropped;
     return {};
   }
 
@@ -79,16 +83,20 @@ class Getter final : public NewTree {
     report_.placement = Placement::in_place;
     trace_.placement = Placement::in_place;
     THAW_ASSIGN(const UniqueFd lock, lock_target(context_, target_.path));
-    THAW_CHECK(refuse_mounts_in_target(target_));
     THAW_ASSIGN(const UniqueFd target, open_path(target_.path, O_RDONLY | O_DIRECTORY));
     struct stat before {};
     if (::fstat(target.get(), &before) != 0) return errno_error(errno, "stat " + target_.path);
+    // Its owner may change what is in it, whatever its mode; if that cannot be, the stage tells.
+    if ((before.st_mode & 0700) != 0700 &&
+        ::fchmod(target.get(), (before.st_mode & 07777) | 0700) != 0) {
+      log::info("the mode of {} was not changed", target_.path);
+    }
     auto done = stage_and_merge(target.get());
     // It may have been made writable for a while; where the archive says what it is like, that is
     // set last, for the stage came and went.
     if (::fchmod(target.get(), before.st_mode & 07777) != 0)
       log::warn("the mode of {} was not set back", target_.path);
-    if (done && disk_->speaks_of_root()) return disk_->set_root_attributes(target.get());
+    if (done && disk_->speaks_of(0)) return disk_->set_root_attributes(target.get());
     if (!done && !trace_.applied) {
       // Nothing was changed but for the stage, which is gone again.
       const struct timespec times[2] = {{0, UTIME_OMIT}, before.st_mtim};
@@ -105,10 +113,14 @@ class Getter final : public NewTree {
       return errno_error(errno, "create a folder in the stage");
     THAW_ASSIGN(const UniqueFd folder, open_at(stage.fd(), "tree", O_RDONLY | O_DIRECTORY));
     THAW_CHECK(make(folder.get()));
-    THAW_CHECK(refuse_mounts_in_target(target_));  // again: unpacking may have taken long
-    const Extra extra = request_.mode == RestoreMode::sync ? Extra::removed : Extra::stays;
+    const MergeRequest merge{
+        .names = names_,
+        .speaks_of = [this](uint32_t id) { return disk_->speaks_of(id); },
+        .target_name = target_.path,
+        .extra = request_.mode == RestoreMode::sync ? Extra::removed : Extra::stays,
+    };
     THAW_ASSIGN(const MergeTotals merged,
-                merge_tree(context_, stage, folder.get(), target, extra, trace_.applied));
+                merge_tree(context_, stage, folder.get(), target, merge, trace_.applied));
     report_.written = merged.placed;
     report_.removed = merged.removed;
     const auto removed = stage.remove(context_);

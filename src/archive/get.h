@@ -30,11 +30,11 @@ struct GetReport {
   TreeTotals totals{};
   Placement placement = Placement::swapped;
   Compression compression = Compression::none;
-  uint64_t fetched_bytes = 0;  // of the archive as it is stored
-  uint64_t passed_over = 0;    // entries that strip_components left nothing of
-  uint64_t written = 0;        // names made, or with merge and sync moved into place
-  uint64_t removed = 0;        // sync: names that the archive does not have
-  uint64_t attributes_skipped = 0;
+  uint64_t fetched_bytes = 0;       // of the archive as it is stored
+  uint64_t passed_over = 0;         // as of WalkTotals
+  uint64_t written = 0;             // names made, or with merge and sync moved into place
+  uint64_t removed = 0;             // sync: names that the archive does not have
+  uint64_t attributes_skipped = 0;  // names that no save keeps, and what could not be set here
 };
 
 // The target is the old tree or the new one at any moment with RestoreMode::replace (but for

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "archive/metadata_budget.h"
 #include "archive/name_table.h"
 #include "archive/snapshot_tree.h"
 #include "archive/streams.h"
@@ -89,15 +90,7 @@ class Importer {
   Result<> store_into(Saving& saving, PackWriter& packs) {
     step("reading");
     LayoutBuilder layout(bases_);
-    NameTable names;
-    Tree tree;
-    {
-      SnapshotTree sink(context_, names, layout, packs,
-                        {request_.compression_level, request_.threads, progress_});
-      THAW_ASSIGN(const WalkTotals totals, walk(context_, *reader_, names, sink, request_.walk));
-      report_.passed_over = totals.passed_over;
-      THAW_ASSIGN(tree, sink.take_tree());
-    }
+    THAW_ASSIGN(Tree tree, read_tree(layout, packs));
     share_with_links(tree);
     THAW_CHECK(check_tree(tree));
     saving.go_on(context_);
@@ -122,16 +115,17 @@ class Importer {
     return publish(saving);
   }
 
-  // A further name has what the first one has.
-  static void share_with_links(Tree& tree) {
-    for (Node& node : tree.nodes) {
-      if (!node.is_link()) continue;
-      const Node& first = tree.nodes[node.link_to];
-      node.mode = first.mode;
-      node.owner = first.owner;
-      node.mtime_ns = first.mtime_ns;
-      node.xattrs = first.xattrs;
-    }
+  // What is needed to make the tree is gone when it is there.
+  Result<Tree> read_tree(LayoutBuilder& layout, PackWriter& packs) {
+    NameTable names;
+    MetadataBudget budget([this] { return stream_->fetched_bytes(); });
+    SnapshotTree sink(context_, names, budget, layout, packs,
+                      {request_.compression_level, request_.threads, progress_});
+    THAW_ASSIGN(const WalkTotals totals,
+                walk(context_, *reader_, names, budget, sink, request_.walk));
+    report_.passed_over = totals.passed_over;
+    report_.attributes_skipped = totals.attributes_dropped;
+    return sink.take_tree();
   }
 
   Result<bool> refused() {

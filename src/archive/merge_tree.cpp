@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "archive/merge_mounts.h"
 #include "base/beneath.h"
 
 namespace thaw::archive {
@@ -41,15 +42,39 @@ bool is_folder(int at, const std::string& name) {
   return ::fstatat(at, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(status.st_mode);
 }
 
+Result<struct stat> status_of(int folder) {
+  struct stat status {};
+  if (::fstat(folder, &status) != 0) return errno_error(errno, "stat a folder");
+  return status;
+}
+
+bool is_writable(mode_t mode) { return (mode & 0700) == 0700; }
+
+// Opens a folder and lets its owner list and change it, whatever its mode, which is `before`.
+Result<UniqueFd> open_writable(int root, std::string_view path, mode_t& before) {
+  auto opened = open_beneath(root, path, O_RDONLY | O_DIRECTORY);
+  const bool closed = !opened && opened.error().code() == Code::denied;
+  THAW_ASSIGN(const UniqueFd place,
+              closed ? open_beneath(root, path, O_PATH | O_DIRECTORY) : std::move(opened));
+  THAW_ASSIGN(const struct stat status, status_of(place.get()));
+  before = status.st_mode & 07777;
+  // Not fchmod: a descriptor of what may not be read takes only paths.
+  const std::string name = "/proc/self/fd/" + std::to_string(place.get());
+  if (!is_writable(before) && ::chmod(name.c_str(), before | 0700) != 0) {
+    return errno_error(errno, "change a folder's mode");
+  }
+  return open_at(place.get(), ".", O_RDONLY | O_DIRECTORY);
+}
+
 class Merge {
  public:
-  Merge(const Context& context, const Stage& stage, int tree, int target, Extra extra,
-        bool& applied)
+  Merge(const Context& context, const Stage& stage, int tree, int target,
+        const MergeRequest& request, bool& applied)
       : context_(context),
         stage_(stage),
         tree_(tree),
         target_(target),
-        extra_(extra),
+        request_(request),
         applied_(applied) {}
 
   Result<MergeTotals> run() {
@@ -66,31 +91,39 @@ class Merge {
  private:
   struct Folder {
     std::string path;
-    struct stat fresh {};  // as the archive has it
+    uint32_t id = 0;
+    struct stat fresh {};  // as the archive has it, but for the mode
+    mode_t fresh_mode = 0;
+    mode_t old_mode = 0;
   };
 
   Result<> merge_folder(size_t number) {
     const std::string path = folders_[number].path;
-    THAW_ASSIGN(const UniqueFd fresh, open_beneath(tree_, path, O_RDONLY | O_DIRECTORY));
-    THAW_ASSIGN(const UniqueFd old, open_beneath(target_, path, O_RDONLY | O_DIRECTORY));
-    if (::fstat(fresh.get(), &folders_[number].fresh) != 0)
-      return errno_error(errno, "stat " + path);
-    THAW_CHECK(make_writable(fresh.get()));
-    THAW_CHECK(make_writable(old.get()));
+    const uint32_t id = folders_[number].id;
+    mode_t fresh_mode = 0;
+    mode_t old_mode = 0;
+    THAW_ASSIGN(const UniqueFd fresh, open_writable(tree_, path, fresh_mode));
+    THAW_ASSIGN(folders_[number].fresh, status_of(fresh.get()));
+    THAW_ASSIGN(const UniqueFd old, open_writable(target_, path, old_mode));
+    folders_[number].fresh_mode = fresh_mode;
+    folders_[number].old_mode = old_mode;
     THAW_ASSIGN(const std::set<std::string> names, names_in(fresh.get()));
     for (const std::string& name : names) {
       THAW_CHECK(context_.alive());
       const bool brings_folder = is_folder(fresh.get(), name);
       if (brings_folder && is_folder(old.get(), name)) {
-        std::string below = path;
-        if (!below.empty()) below += '/';
-        folders_.push_back({below.append(name)});
+        Folder below;
+        below.path = path;
+        if (!path.empty()) below.path += '/';
+        below.path += name;
+        below.id = request_.names.find(id, name);
+        folders_.push_back(std::move(below));
         continue;
       }
       applied_ = true;
       THAW_CHECK(place(fresh.get(), old.get(), name, brings_folder));
     }
-    if (extra_ == Extra::stays) return {};
+    if (request_.extra == Extra::stays) return {};
     THAW_ASSIGN(const std::set<std::string> there, names_in(old.get()));
     for (const std::string& name : there) {
       if (names.count(name) != 0 || (path.empty() && name == stage_.name())) continue;
@@ -101,37 +134,48 @@ class Merge {
     return {};
   }
 
-  // What moves to another parent, and what is changed, must be writable to its owner meanwhile.
-  static Result<> make_writable(int folder) {
-    struct stat status {};
-    if (::fstat(folder, &status) != 0) return errno_error(errno, "stat a folder");
-    if ((status.st_mode & 0700) == 0700) return {};
-    if (::fchmod(folder, (status.st_mode & 07777) | 0700) == 0) return {};
-    return errno_error(errno, "change a folder's mode");
-  }
-
   Result<> place(int fresh, int old, const std::string& name, bool brings_folder) {
     ++totals_.placed;
     struct stat status {};
     const bool there = ::fstatat(old, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
+    const bool takes_folder = there && S_ISDIR(status.st_mode);
+    // A folder that moves to another parent has to be writable to its owner meanwhile.
+    mode_t fresh_mode = 0;
+    mode_t old_mode = 0;
+    UniqueFd moved;
+    UniqueFd replaced;
+    if (brings_folder) {
+      THAW_ASSIGN(moved, open_writable(fresh, name, fresh_mode));
+    }
+    if (takes_folder) {
+      THAW_ASSIGN(replaced, open_writable(old, name, old_mode));
+    }
     // A file takes the place of a file in one step; types that do not go over one another change
     // places, and the old one goes with the stage.
-    const bool changes_places = there && (brings_folder || S_ISDIR(status.st_mode));
-    const unsigned how = changes_places ? RENAME_EXCHANGE : 0;
-    if (::renameat2(fresh, name.c_str(), old, name.c_str(), how) == 0) return {};
-    return errno_error(errno, "move " + name + " into place");
+    const unsigned how = there && (brings_folder || takes_folder) ? RENAME_EXCHANGE : 0;
+    if (::renameat2(fresh, name.c_str(), old, name.c_str(), how) != 0) {
+      const int error = errno;
+      if (takes_folder) THAW_CHECK(set_mode(replaced.get(), old_mode, name));
+      return errno_error(error, "move " + name + " into place");
+    }
+    if (!brings_folder || is_writable(fresh_mode)) return {};
+    return set_mode(moved.get(), fresh_mode, name);
+  }
+
+  static Result<> set_mode(int folder, mode_t mode, const std::string& name) {
+    if (::fchmod(folder, mode) == 0) return {};
+    return errno_error(errno, "change the mode of " + name);
   }
 
   Result<> give_attributes(const Folder& folder) {
     const std::string& name = folder.path;
     THAW_ASSIGN(const UniqueFd fd, open_beneath(target_, folder.path, O_RDONLY | O_DIRECTORY));
+    if (!request_.speaks_of(folder.id)) return set_mode(fd.get(), folder.old_mode, name);
     const struct stat& fresh = folder.fresh;
     if (::fchown(fd.get(), fresh.st_uid, fresh.st_gid) != 0 && errno != EPERM) {
       return errno_error(errno, "change the owner of " + name);
     }
-    if (::fchmod(fd.get(), fresh.st_mode & 07777) != 0) {
-      return errno_error(errno, "change the mode of " + name);
-    }
+    THAW_CHECK(set_mode(fd.get(), folder.fresh_mode, name));
     const struct timespec times[2] = {{0, UTIME_OMIT}, fresh.st_mtim};
     if (::futimens(fd.get(), times) != 0) return errno_error(errno, "change the time of " + name);
     return {};
@@ -141,7 +185,7 @@ class Merge {
   const Stage& stage_;
   const int tree_;
   const int target_;
-  const Extra extra_;
+  const MergeRequest& request_;
   bool& applied_;
   std::vector<Folder> folders_;  // that both have, parents first
   MergeTotals totals_;
@@ -150,8 +194,9 @@ class Merge {
 }  // namespace
 
 Result<MergeTotals> merge_tree(const Context& context, const Stage& stage, int tree, int target,
-                               Extra extra, bool& applied) {
-  return Merge(context, stage, tree, target, extra, applied).run();
+                               const MergeRequest& request, bool& applied) {
+  THAW_CHECK(refuse_mounts_in_the_way(context, target, request));
+  return Merge(context, stage, tree, target, request, applied).run();
 }
 
 }  // namespace thaw::archive

@@ -43,19 +43,29 @@ Result<uint32_t> NameTable::add(uint32_t parent, std::string_view name, NameKind
     return Error(Code::exhausted, "it has a name of more than 255 bytes in it");
   }
   if (depth > limits::kDepth) return Error(Code::exhausted, "it lies more than 1,024 folders deep");
-  if (names_.size() >= limits::kNodes || text_.size() + name.size() > kTextBytes) {
+  if (names_.size() >= limits::kNodes || text_end_ + name.size() > kTextBytes) {
     return Error(Code::exhausted, "the archive has more names than one tree can hold");
   }
   if (names_.size() * 2 >= slots_.size()) grow();
   const auto id = static_cast<uint32_t>(names_.size());
-  names_.push_back({parent, static_cast<uint32_t>(text_.size()), depth,
-                    static_cast<uint8_t>(name.size()), kind});
-  text_ += name;
+  names_.push_back({parent, keep(name), depth, static_cast<uint8_t>(name.size()), kind});
   const size_t mask = slots_.size() - 1;
   size_t at = hash_of(parent, name) & mask;
   while (slots_[at] != kNone) at = (at + 1) & mask;
   slots_[at] = id;
   return id;
+}
+
+uint32_t NameTable::keep(std::string_view name) {
+  const auto blocks_end = static_cast<uint32_t>(blocks_.size() * kBlockBytes);
+  if (blocks_end - text_end_ < name.size()) {
+    text_end_ = blocks_end;
+    blocks_.push_back(std::make_unique_for_overwrite<char[]>(kBlockBytes));
+  }
+  const uint32_t offset = text_end_;
+  std::copy(name.begin(), name.end(), blocks_.back().get() + offset % kBlockBytes);
+  text_end_ += static_cast<uint32_t>(name.size());
+  return offset;
 }
 
 void NameTable::grow() {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,7 +35,9 @@ class NameTable {
   void set_kind(uint32_t id, NameKind kind) { names_[id].kind = kind; }
   uint32_t parent(uint32_t id) const { return names_[id].parent; }
   std::string_view name(uint32_t id) const {
-    return std::string_view(text_).substr(names_[id].offset, names_[id].length);
+    const Name& name = names_[id];
+    if (name.length == 0) return {};
+    return {blocks_[name.offset / kBlockBytes].get() + name.offset % kBlockBytes, name.length};
   }
   // "a/b/c"; "" for the root.
   std::string path(uint32_t id) const;
@@ -48,11 +51,17 @@ class NameTable {
     uint8_t length;
     NameKind kind;
   };
+  // Names lie in blocks, none in two: one text would be copied whenever it grows, and be there
+  // twice meanwhile.
+  static constexpr uint32_t kBlockBytes = 64 * 1024;
+
+  uint32_t keep(std::string_view name);
   uint64_t hash_of(uint32_t parent, std::string_view name) const;
   void grow();
 
   std::vector<Name> names_;
-  std::string text_;
+  std::vector<std::unique_ptr<char[]>> blocks_;
+  uint32_t text_end_ = 0;        // an offset, as those of names
   std::vector<uint32_t> slots_;  // open addressing: kNone, or a name's number
   uint64_t seed_;                // so that nobody can choose names that collide
 };

@@ -37,6 +37,19 @@ TEST(NameTable, GrowsAndKeepsAll) {
   }
 }
 
+// Blocks that are filled to the last byte, and blocks that the next name does not fit into.
+TEST(NameTable, KeepsNamesOfAnyLength) {
+  for (const size_t length : {64, 255}) {
+    NameTable names;
+    const auto name = [&](uint32_t i) {
+      std::string text = std::to_string(i);
+      return text + std::string(length - text.size(), 'n');
+    };
+    for (uint32_t i = 1; i <= 5000; ++i) ASSERT_TRUE(names.add(0, name(i), NameKind::file).ok());
+    for (uint32_t i = 1; i <= 5000; ++i) ASSERT_EQ(names.name(i), name(i));
+  }
+}
+
 TEST(NameTable, HasTheCapsOfATree) {
   NameTable names;
   const auto long_name = names.add(0, std::string(256, 'n'), NameKind::file);

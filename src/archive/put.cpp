@@ -62,6 +62,7 @@ class Putter {
     ScanOptions options;
     options.exclude = Globs(request_.exclude);
     options.skip = request_.skip;
+    for (std::string& path : sink_.own_paths()) options.skip.push_back(std::move(path));
     options.threads = request_.threads;
     THAW_ASSIGN(scan_, scan_tree(context_, request_.path, options));
     report_.totals = totals_of_scan(scan_);
@@ -164,8 +165,9 @@ class Putter {
     } else {
       do {
         THAW_CHECK(take_piece());
+        THAW_CHECK(writer_->hole(piece_.hole_bytes));
         THAW_CHECK(writer_->data(piece_.bytes.view()));
-        count(piece_.bytes.size());
+        count(piece_.hole_bytes + piece_.bytes.size());
       } while (!piece_.last);
     }
     if (progress_ != nullptr) ++progress_->files_done;

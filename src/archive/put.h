@@ -38,9 +38,10 @@ struct PutReport {
   std::vector<std::string> skipped{};
 };
 
-// The sink is finished when the whole tree is in it and Policy lets it pass, and abandoned in any
-// other case. Errors: not_found (no such directory), busy (a file changed while it was read; the
-// message names it), denied, exhausted, and what the sink answers. `progress` may be null.
+// An archive that lies in the directory is no part of it. The sink is finished when the whole tree
+// is in it and Policy lets it pass, and abandoned in any other case. Errors: not_found (no such
+// directory), busy (a file changed while it was read; the message names it), denied, exhausted, and
+// what the sink answers. `progress` may be null.
 Result<PutReport> put(const Context& context, const PutRequest& request, ArchiveSink& sink,
                       Progress* progress);
 

@@ -1,6 +1,7 @@
 #include "archive/snapshot_tree.h"
 
 #include <sys/stat.h>
+#include <xxhash.h>
 
 #include <algorithm>
 #include <atomic>
@@ -26,6 +27,19 @@ constexpr uint64_t kHoleBytes = 128 * 1024;
 // Files of more than 1 MiB together, holes included: the digests of their spans are in memory, 32
 // bytes for each 32 MiB, and an archive of a few KB can name a file of exabytes.
 constexpr uint64_t kLargeBytes = uint64_t{1} << 43;
+// What a target, a set of attributes and an attribute take in memory beside their bytes.
+constexpr size_t kTargetBytes = 48;
+constexpr size_t kSetBytes = 96;
+constexpr size_t kAttributeBytes = 96;
+
+uint64_t hash_of(const XattrSet& xattrs) {
+  uint64_t hash = 0;
+  for (const Xattr& xattr : xattrs) {
+    hash = ::XXH3_64bits_withSeed(xattr.name.data(), xattr.name.size(), hash);
+    hash = ::XXH3_64bits_withSeed(xattr.value.data(), xattr.value.size(), hash);
+  }
+  return hash;
+}
 
 const Digest& zero_span_digest() {
   static const Digest kDigest =
@@ -61,9 +75,10 @@ struct SnapshotTree::Segment {
   std::vector<DataRun> runs;  // within the segment
 };
 
-SnapshotTree::SnapshotTree(const Context& context, const NameTable& names, LayoutBuilder& layout,
-                           PackWriter& packs, SnapshotTreeOptions options)
+SnapshotTree::SnapshotTree(const Context& context, const NameTable& names, MetadataBudget& budget,
+                           LayoutBuilder& layout, PackWriter& packs, SnapshotTreeOptions options)
     : names_(names),
+      budget_(budget),
       layout_(layout),
       packs_(packs),
       options_(options),
@@ -72,25 +87,32 @@ SnapshotTree::SnapshotTree(const Context& context, const NameTable& names, Layou
 
 SnapshotTree::~SnapshotTree() { group_.stop_and_join(); }
 
-uint32_t SnapshotTree::new_object(uint32_t id, const TarEntry& entry) {
+Result<uint32_t> SnapshotTree::new_object(uint32_t id, const TarEntry& entry) {
   Node node;
   node.mode = static_cast<uint16_t>(entry.mode);
   node.owner = entry.owner;
   node.mtime_ns = entry.mtime_ns;
+  owners_.insert(uint64_t{node.owner.uid} << 32U | node.owner.gid);
+  if (owners_.size() > limits::kOwners) {
+    return Error(Code::exhausted, "the archive has more than 65,536 different owners");
+  }
   if (!entry.xattrs.empty()) {
-    node.xattrs = static_cast<uint32_t>(parts_.xattr_sets.size());
-    parts_.xattr_sets.push_back(entry.xattrs);
-    for (const Xattr& xattr : entry.xattrs) xattr_bytes_ += xattr.name.size() + xattr.value.size();
+    THAW_ASSIGN(node.xattrs, set_of(entry.xattrs));
+    THAW_CHECK(count_attributes(node));
   }
   if (entry.kind == EntryKind::symlink) {
+    THAW_CHECK(budget_.take_text(entry.target.size() + kTargetBytes));
+    // Whatever the archive says: no system that a tree comes from or goes to lets a link have
+    // another one.
+    node.mode = S_IFLNK | 0777;
     node.payload = static_cast<uint32_t>(parts_.targets.size());
     parts_.targets.push_back(entry.target);
   } else if (entry.kind == EntryKind::device) {
     node.payload = static_cast<uint32_t>(parts_.devices.size());
     parts_.devices.push_back(entry.device);
   }
-  const auto object = static_cast<uint32_t>(parts_.nodes.size());
-  parts_.nodes.push_back(node);
+  const auto object = static_cast<uint32_t>(objects_.size());
+  objects_.push_back(node);
   object_of_.resize(std::max<size_t>(object_of_.size(), names_.size()), kNone);
   object_of_[id] = object;
   const std::lock_guard lock(mutex_);
@@ -98,29 +120,65 @@ uint32_t SnapshotTree::new_object(uint32_t id, const TarEntry& entry) {
   return object;
 }
 
+// An archive has the same few attributes on all of its files, as a rule.
+Result<uint32_t> SnapshotTree::set_of(const XattrSet& xattrs) {
+  const uint64_t hash = hash_of(xattrs);
+  const auto [first, last] = sets_.equal_range(hash);
+  for (auto known = first; known != last; ++known) {
+    if (parts_.xattr_sets[known->second] == xattrs) return known->second;
+  }
+  size_t bytes = 0;
+  for (const Xattr& xattr : xattrs) bytes += xattr.name.size() + xattr.value.size();
+  THAW_CHECK(budget_.take_text(bytes + kSetBytes + xattrs.size() * kAttributeBytes));
+  const auto set = static_cast<uint32_t>(parts_.xattr_sets.size());
+  parts_.xattr_sets.push_back(xattrs);
+  set_bytes_.push_back(static_cast<uint32_t>(bytes));
+  sets_.emplace(hash, set);
+  return set;
+}
+
+// A tree's cap, which counts them for each name.
+Result<> SnapshotTree::count_attributes(const Node& node) {
+  if (node.xattrs == kNone) return {};
+  xattr_bytes_ += set_bytes_[node.xattrs];
+  if (xattr_bytes_ <= limits::kTreeXattrBytes) return {};
+  return Error(Code::exhausted, "all names together have more than 1 GiB of extended attributes");
+}
+
 Result<> SnapshotTree::folder(const Context& /*context*/, uint32_t id, const TarEntry* entry) {
-  if (entry != nullptr) new_object(id, *entry);
-  if (xattr_bytes_ <= limits::kTreeXattrBytes / 4) return {};
-  return Error(Code::exhausted, "the archive has more than 256 MiB of extended attributes");
+  if (entry == nullptr) return {};
+  THAW_ASSIGN(const uint32_t object, new_object(id, *entry));
+  static_cast<void>(object);
+  return {};
+}
+
+// Owned by who makes it, as far as root does; with the mode that `get` gives it.
+Result<> SnapshotTree::implied(const Context& context, uint32_t id, int64_t mtime_ns) {
+  TarEntry entry;
+  entry.kind = EntryKind::folder;
+  entry.mode = S_IFDIR | kImpliedMode;
+  entry.mtime_ns = mtime_ns;
+  return folder(context, id, &entry);
 }
 
 Result<> SnapshotTree::file(const Context& context, uint32_t id, const TarEntry& entry,
                             TarReader& reader) {
-  const uint32_t object = new_object(id, entry);
+  THAW_ASSIGN(const uint32_t object, new_object(id, entry));
   const bool small = entry.size_bytes <= limits::kMemberBytes && !entry.sparse;
   if (small) return add_small(object, entry, reader);
   return add_large(context, object, entry, reader);
 }
 
 Result<> SnapshotTree::special(const Context& context, uint32_t id, const TarEntry& entry) {
-  new_object(id, entry);
+  THAW_ASSIGN(const uint32_t object, new_object(id, entry));
+  static_cast<void>(object);
   return context.alive();
 }
 
 Result<> SnapshotTree::link(const Context& /*context*/, uint32_t id, uint32_t target) {
   object_of_.resize(std::max<size_t>(object_of_.size(), names_.size()), kNone);
   object_of_[id] = object_of_[target];
-  return {};
+  return count_attributes(objects_[object_of_[id]]);
 }
 
 Result<> SnapshotTree::forget(const Context& /*context*/, uint32_t id) {
@@ -375,6 +433,9 @@ Result<Tree> SnapshotTree::take_tree() {
   // The names of each folder, in the order of their bytes.
   const uint32_t count = names_.size();
   object_of_.resize(count, kNone);
+  if (std::find(object_of_.begin(), object_of_.end(), kNone) != object_of_.end()) {
+    return Error(Code::internal, "a name of the archive came to nothing");
+  }
   std::vector<uint32_t> order(count - 1);
   std::iota(order.begin(), order.end(), 1);
   std::sort(order.begin(), order.end(), [this](uint32_t a, uint32_t b) {
@@ -387,24 +448,17 @@ Result<Tree> SnapshotTree::take_tree() {
 
   Tree tree;
   tree.nodes.reserve(count);
-  std::vector<uint32_t> node_of_object(parts_.nodes.size(), kNone);
+  std::vector<uint32_t> node_of_object(objects_.size(), kNone);
   const auto add = [&](uint32_t id, uint32_t parent) {
     const uint32_t object = object_of_[id];
-    Node node;
-    if (object != kNone) {
-      node = parts_.nodes[object];
-      if (node.is_file()) node.payload = contents_[object];
-    } else {
-      // A folder that no entry spoke of. The same archive gives the same tree, so its time is
-      // that of no day.
-      node.mode = S_IFDIR | 0755;
-    }
+    Node node = objects_[object];
+    if (node.is_file()) node.payload = contents_[object];
     node.parent = parent;
     node.name_offset = static_cast<uint32_t>(tree.names.size());
     node.name_length = static_cast<uint8_t>(names_.name(id).size());
     tree.names += names_.name(id);
     const auto number = static_cast<uint32_t>(tree.nodes.size());
-    if (object != kNone && !node.is_dir()) {
+    if (!node.is_dir()) {
       uint32_t& first = node_of_object[object];
       if (first == kNone) {
         first = number;

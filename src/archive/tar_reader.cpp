@@ -11,6 +11,7 @@
 #include <cstring>
 #include <limits>
 
+#include "archive/pax_headers.h"
 #include "base/log.h"
 #include "format/limits.h"
 #include "snapshot/xattrs.h"
@@ -35,6 +36,11 @@ struct FreeReader {
 int64_t nanoseconds(int64_t seconds, long fraction) {
   constexpr int64_t kMost = std::numeric_limits<int64_t>::max() / 1'000'000'000 - 1;
   return std::clamp(seconds, -kMost, kMost) * 1'000'000'000 + fraction;
+}
+
+// What does not fit is the largest number, which no device has.
+uint32_t device_number(dev_t number) {
+  return static_cast<uint32_t>(std::min<dev_t>(number, std::numeric_limits<uint32_t>::max()));
 }
 
 uint32_t id_of(int64_t id) {
@@ -72,11 +78,14 @@ class Reader final : public TarReader {
  private:
   static la_ssize_t on_read(struct archive* reader, void* self, const void** block);
   la_ssize_t give_block(struct archive* reader, const void** block);
+  void keep_header();
   void keep_tail(Bytes block);
+  Bytes header_blocks();
   Result<> check_end() const;
-  Result<> take(struct archive_entry* raw, TarEntry& entry) const;
+  Result<> take(struct archive_entry* raw, TarEntry& entry);
   Result<> take_xattrs(struct archive_entry* raw, TarEntry& entry) const;
   Error error_now() const;
+  Error header_error();
 
   const Context& context_;
   const BlockSupply supply_;
@@ -84,7 +93,10 @@ class Reader final : public TarReader {
   Buffer block_;  // libarchive reads it until it asks for the next one
   std::optional<Error> supply_error_;
   bool in_header_ = false;
-  uint64_t header_bytes_ = 0;
+  uint64_t header_bytes_ = 0;  // of the blocks that libarchive asked for meanwhile
+  uint64_t header_begin_ = 0;  // in the stream
+  ByteVector header_;          // what of it lies in blocks before the one at hand
+  PaxHeaders pax_;
   uint64_t stream_bytes_ = 0;
   std::array<uint8_t, kTarBlock> tail_{};  // the end of the stream so far
   int64_t data_end_ = 0;                   // of the last entry, padding included
@@ -120,6 +132,7 @@ la_ssize_t Reader::give_block(struct archive* reader, const void** block) {
     ::archive_set_error(reader, EIO, "%s", "the stream ends with an error");
     return ARCHIVE_FATAL;
   }
+  if (in_header_) keep_header();
   block_ = *std::move(next);
   stream_bytes_ += block_.size();
   if (in_header_) header_bytes_ += block_.size();
@@ -131,6 +144,26 @@ la_ssize_t Reader::give_block(struct archive* reader, const void** block) {
   keep_tail(block_.view());
   *block = block_.data();
   return static_cast<la_ssize_t>(block_.size());
+}
+
+// The block at hand is about to go.
+void Reader::keep_header() {
+  const uint64_t begin = stream_bytes_ - block_.size();
+  const uint64_t from = std::max(begin, header_begin_);
+  header_.append(block_.view().subspan(std::min(from - begin, block_.size())));
+}
+
+// All that libarchive took for the header of the entry at hand. It reads data and what pads it
+// byte by byte, so that a header never begins before the block at hand.
+Bytes Reader::header_blocks() {
+  const uint64_t begin = stream_bytes_ - block_.size();
+  const auto end = static_cast<uint64_t>(::archive_filter_bytes(reader_.get(), 0));
+  if (header_.empty()) {
+    if (header_begin_ < begin || end < header_begin_) return {};
+    return block_.view().subspan(header_begin_ - begin, end - header_begin_);
+  }
+  if (end > begin) header_.append(block_.view().first(end - begin));
+  return header_.view().first(std::min<uint64_t>(header_.size(), end - header_begin_));
 }
 
 void Reader::keep_tail(Bytes block) {
@@ -163,6 +196,15 @@ Error Reader::error_now() const {
   return {Code::corrupt, fmt::format("after {} (entry {}): {}", last_name_, entries_, text)};
 }
 
+// Of pax headers libarchive says little.
+Error Reader::header_error() {
+  Error error = error_now();
+  if (supply_error_) return error;
+  auto pax = pax_.read(header_blocks());
+  if (pax) return error;
+  return std::move(pax).within(fmt::format("after {} (entry {})", last_name_, entries_)).error();
+}
+
 Result<bool> Reader::next(TarEntry& entry) {
   THAW_CHECK(context_.alive());
   if (entries_ != 0) {
@@ -173,6 +215,8 @@ Result<bool> Reader::next(TarEntry& entry) {
     data_end_ = ::archive_filter_bytes(reader_.get(), 0);
     in_header_ = true;
     header_bytes_ = 0;
+    header_begin_ = static_cast<uint64_t>(data_end_);
+    header_.clear();
   }
   struct archive_entry* raw = nullptr;
   const int answer = ::archive_read_next_header(reader_.get(), &raw);
@@ -181,7 +225,7 @@ Result<bool> Reader::next(TarEntry& entry) {
     if (entries_ == 0) return Error(Code::corrupt, "the archive has no entries");
     return false;
   }
-  if (!is_usable(answer)) return error_now();
+  if (!is_usable(answer)) return header_error();
   in_header_ = false;
   ++entries_;
   THAW_CHECK(take(raw, entry));
@@ -189,7 +233,7 @@ Result<bool> Reader::next(TarEntry& entry) {
   return true;
 }
 
-Result<> Reader::take(struct archive_entry* raw, TarEntry& entry) const {
+Result<> Reader::take(struct archive_entry* raw, TarEntry& entry) {
   const char* name = ::archive_entry_pathname(raw);
   if (name == nullptr) {
     return Error(Code::corrupt, fmt::format("entry {} has no name that can be read", entries_));
@@ -197,8 +241,11 @@ Result<> Reader::take(struct archive_entry* raw, TarEntry& entry) const {
   entry.name = name;
   entry.mode = ::archive_entry_mode(raw);
   entry.kind = kind_of(::archive_entry_filetype(raw));
-  entry.owner = {id_of(::archive_entry_uid(raw)), id_of(::archive_entry_gid(raw))};
-  entry.mtime_ns = nanoseconds(::archive_entry_mtime(raw), ::archive_entry_mtime_nsec(raw));
+  THAW_ASSIGN(const PaxRecords pax, pax_.read(header_blocks()).within("entry " + entry.name));
+  entry.owner = {id_of(pax.uid.value_or(::archive_entry_uid(raw))),
+                 id_of(pax.gid.value_or(::archive_entry_gid(raw)))};
+  entry.mtime_ns = pax.mtime_ns.value_or(
+      nanoseconds(::archive_entry_mtime(raw), ::archive_entry_mtime_nsec(raw)));
   entry.target.clear();
   entry.size_bytes = 0;
   entry.sparse = false;
@@ -215,14 +262,15 @@ Result<> Reader::take(struct archive_entry* raw, TarEntry& entry) const {
     entry.size_bytes = static_cast<uint64_t>(size);
     entry.sparse = size > 0 && ::archive_entry_sparse_count(raw) > 0;
   } else if (entry.kind == EntryKind::device) {
-    entry.device = {static_cast<uint32_t>(::archive_entry_rdevmajor(raw)),
-                    static_cast<uint32_t>(::archive_entry_rdevminor(raw))};
+    entry.device = {device_number(::archive_entry_rdevmajor(raw)),
+                    device_number(::archive_entry_rdevminor(raw))};
   }
   return take_xattrs(raw, entry);
 }
 
 Result<> Reader::take_xattrs(struct archive_entry* raw, TarEntry& entry) const {
   entry.xattrs.clear();
+  entry.attributes_dropped = 0;
   if (::archive_entry_xattr_reset(raw) == 0) return {};
   size_t bytes = 0;
   const char* name = nullptr;
@@ -230,7 +278,10 @@ Result<> Reader::take_xattrs(struct archive_entry* raw, TarEntry& entry) const {
   size_t size = 0;
   while (::archive_entry_xattr_next(raw, &name, &value, &size) == ARCHIVE_OK) {
     // Only what a save would have kept: an archive sets no "security.*" of its choice.
-    if (name == nullptr || !is_kept_attribute(name)) continue;
+    if (name == nullptr || !is_kept_attribute(name)) {
+      ++entry.attributes_dropped;
+      continue;
+    }
     entry.xattrs.push_back({name, std::string(static_cast<const char*>(value), size)});
     bytes += entry.xattrs.back().name.size() + size;
     if (bytes <= limits::kXattrBytes) continue;

@@ -25,8 +25,9 @@ struct TarEntry {
   uint64_t size_bytes = 0;  // of a file, holes included
   bool sparse = false;      // a file that holds less than its size
   std::string target;       // of a symbolic or hard link
-  Device device;
-  XattrSet xattrs;  // sorted, unique, of at most limits::kXattrBytes
+  Device device;            // what does not fit is the largest number
+  XattrSet xattrs;  // sorted, unique, of at most limits::kXattrBytes; only names that a save keeps
+  uint32_t attributes_dropped = 0;  // those of other names
 };
 
 // One thread at a time. Errors: corrupt (and the last entry that was whole is named), and what the

@@ -6,7 +6,9 @@
 #include <sys/stat.h>
 #include <clocale>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <optional>
 #include <utility>
 
@@ -14,6 +16,20 @@ namespace thaw::archive {
 namespace {
 
 constexpr int kBlockBytes = 1024 * 1024;
+// Of zeros for holes, which nobody looks at: libarchive counts them, and never touched they take no
+// memory. A petabyte is a few million calls.
+constexpr size_t kZeroBytes = 256 * 1024 * 1024;
+
+// As libarchive writes it: its seconds, a point, its fraction. So before 1970 the seconds are cut
+// off towards zero. What lies in the last second before 1970 cannot be said to it, and begins with
+// it.
+struct timespec time_of(int64_t mtime_ns) {
+  constexpr int64_t kSecond = 1'000'000'000;
+  const int64_t seconds = mtime_ns / kSecond;
+  const int64_t fraction = mtime_ns % kSecond;
+  if (seconds == 0 && fraction < 0) return {-1, 0};
+  return {seconds, fraction < 0 ? -fraction : fraction};
+}
 
 struct FreeWriter {
   // After an error libarchive would write the rest out when it is freed: it must not.
@@ -24,6 +40,9 @@ struct FreeWriter {
 };
 struct FreeEntry {
   void operator()(struct archive_entry* entry) const { ::archive_entry_free(entry); }
+};
+struct FreeZeros {
+  void operator()(uint8_t* zeros) const { std::free(zeros); }
 };
 struct FreeLocale {
   void operator()(locale_t locale) const { ::freelocale(locale); }
@@ -50,6 +69,7 @@ class Writer final : public TarWriter {
   Result<> open();
   Result<> begin(const TarNode& node) override;
   Result<> data(Bytes bytes) override;
+  Result<> hole(uint64_t length) override;
   Result<> finish() override;
 
  private:
@@ -63,6 +83,7 @@ class Writer final : public TarWriter {
   std::unique_ptr<struct archive, FreeWriter> writer_;
   std::unique_ptr<struct archive_entry, FreeEntry> entry_;
   std::optional<Error> sink_error_;
+  std::unique_ptr<uint8_t, FreeZeros> zeros_;
   std::string name_;
 };
 
@@ -103,14 +124,8 @@ void Writer::describe(const TarNode& node) {
   ::archive_entry_set_mode(entry, node.mode);
   ::archive_entry_set_uid(entry, node.owner.uid);
   ::archive_entry_set_gid(entry, node.owner.gid);
-  constexpr int64_t kSecond = 1'000'000'000;
-  int64_t seconds = node.mtime_ns / kSecond;
-  int64_t fraction = node.mtime_ns % kSecond;
-  if (fraction < 0) {
-    fraction += kSecond;
-    --seconds;
-  }
-  ::archive_entry_set_mtime(entry, seconds, static_cast<long>(fraction));
+  const struct timespec time = time_of(node.mtime_ns);
+  ::archive_entry_set_mtime(entry, time.tv_sec, time.tv_nsec);
   ::archive_entry_set_size(entry, 0);
   if (node.hard_link) {
     ::archive_entry_copy_hardlink(entry, node.link_to.c_str());
@@ -151,6 +166,18 @@ Result<> Writer::data(Bytes bytes) {
     if (n < 0) return error_now("write " + name_);
     if (n == 0) return Error(Code::internal, name_ + " has more bytes than were announced");
     bytes = bytes.subspan(static_cast<size_t>(n));
+  }
+  return {};
+}
+
+Result<> Writer::hole(uint64_t length) {
+  if (length == 0) return {};
+  if (!zeros_) zeros_.reset(static_cast<uint8_t*>(std::calloc(kZeroBytes, 1)));
+  if (!zeros_) return Error(Code::exhausted, "no memory for a hole");
+  while (length > 0) {
+    const size_t taken = std::min<uint64_t>(length, kZeroBytes);
+    THAW_CHECK(data({zeros_.get(), taken}));
+    length -= taken;
   }
   return {};
 }

@@ -37,8 +37,10 @@ class TarWriter {
   virtual ~TarWriter() = default;
 
   virtual Result<> begin(const TarNode& node) = 0;
-  // The bytes of the file that was begun, in order, holes as zeros: size_bytes of them in all.
+  // The bytes of the file that was begun, in order: size_bytes of them in all, holes included.
   virtual Result<> data(Bytes bytes) = 0;
+  // So much of it that lies in no run, and costs next to nothing however much it is.
+  virtual Result<> hole(uint64_t length) = 0;
   // The end mark; everything has gone to the sink.
   virtual Result<> finish() = 0;
 };

@@ -81,13 +81,9 @@ Result<std::optional<TreePiece>> TreeFiles::next(const Context& context) {
 Result<> TreeFiles::begin_more() {
   if (large_) {
     const std::shared_ptr<Open> file = large_;
-    const uint64_t offset = large_offset_;
-    const uint64_t length = std::min(kPieceBytes, file->stat.size_bytes - offset);
-    large_offset_ += length;
-    if (large_offset_ == file->stat.size_bytes) large_.reset();
-    work_.begin([this, file, offset, length](const Context& inner) {
-      return read_piece(inner, file, offset, length);
-    });
+    const Part part = next_part();
+    if (part.last) large_.reset();
+    work_.begin([this, file, part](const Context& inner) { return read_part(inner, file, part); });
     return {};
   }
   if (scan_.stats[nodes_[next_node_]].size_bytes > kPieceBytes) {
@@ -105,6 +101,9 @@ Result<> TreeFiles::begin_more() {
       begin.files.front().in_pieces = (*file)->stat.size_bytes > 0;
       if (begin.files.front().in_pieces) {
         large_ = *std::move(file);
+        runs_ = begin.files.front().runs;
+        if (runs_.empty()) runs_.push_back({0, large_->stat.size_bytes});
+        next_run_ = 0;
         large_offset_ = 0;
       }
     }
@@ -124,6 +123,29 @@ Result<> TreeFiles::begin_more() {
   }
   work_.begin([this, run = std::move(run)](const Context& inner) { return read_run(inner, run); });
   return {};
+}
+
+TreeFiles::Part TreeFiles::next_part() {
+  const uint64_t size = large_->stat.size_bytes;
+  Part part;
+  while (next_run_ < runs_.size()) {
+    const DataRun& run = runs_[next_run_];
+    const uint64_t end = run.offset + run.length;
+    if (large_offset_ >= end) {
+      ++next_run_;
+      continue;
+    }
+    part.offset = std::max(large_offset_, run.offset);
+    part.hole_bytes = part.offset - large_offset_;
+    part.length = std::min(kPieceBytes, end - part.offset);
+    large_offset_ = part.offset + part.length;
+    part.last = large_offset_ == size;
+    return part;
+  }
+  part.offset = size;
+  part.hole_bytes = size - large_offset_;
+  part.last = true;
+  return part;
 }
 
 Result<std::shared_ptr<TreeFiles::Open>> TreeFiles::open(uint32_t node) const {
@@ -201,16 +223,17 @@ Result<bool> TreeFiles::read_small(uint32_t node, TreePiece& piece) const {
   return true;
 }
 
-Result<TreePiece> TreeFiles::read_piece(const Context& context, const std::shared_ptr<Open>& file,
-                                        uint64_t offset, uint64_t length) const {
+Result<TreePiece> TreeFiles::read_part(const Context& context, const std::shared_ptr<Open>& file,
+                                       const Part& part) const {
   THAW_CHECK(context.alive());
   TreePiece piece;
-  piece.bytes.resize(length);
-  piece.last = offset + length == file->stat.size_bytes;
+  piece.hole_bytes = part.hole_bytes;
+  piece.bytes.resize(part.length);
+  piece.last = part.last;
   const std::string name = name_of(file->node);
-  THAW_ASSIGN(const size_t n, pread_up_to(file->fd.get(), piece.bytes.span(), offset, name));
+  THAW_ASSIGN(const size_t n, pread_up_to(file->fd.get(), piece.bytes.span(), part.offset, name));
   struct stat after {};
-  if (n != length || ::fstat(file->fd.get(), &after) != 0 ||
+  if (n != part.length || ::fstat(file->fd.get(), &after) != 0 ||
       !file_stat_of(after).same_version(file->stat)) {
     return changed(name);
   }

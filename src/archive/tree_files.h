@@ -33,7 +33,8 @@ struct TreeFile {
 struct TreePiece {
   std::vector<TreeFile> files;
   ByteVector bytes;
-  bool last = true;  // of a large file, this is the end
+  uint64_t hole_bytes = 0;  // of a large file: they come before these bytes, and nobody reads them
+  bool last = true;         // of a large file, this is the end
 };
 
 // Takes nodes in their order and answers what was read of them in that order. Regular files alone;
@@ -53,8 +54,16 @@ class TreeFiles {
   std::string name_of(uint32_t node) const { return root_name_ + "/" + scan_.tree.path(node); }
   Result<TreePiece> read_run(const Context& context, const std::vector<uint32_t>& nodes) const;
   Result<bool> read_small(uint32_t node, TreePiece& piece) const;
-  Result<TreePiece> read_piece(const Context& context, const std::shared_ptr<Open>& file,
-                               uint64_t offset, uint64_t length) const;
+  // What of a large file one thread reads: nothing, where it ends with a hole.
+  struct Part {
+    uint64_t hole_bytes = 0;
+    uint64_t offset = 0;
+    uint64_t length = 0;
+    bool last = false;
+  };
+  Part next_part();
+  Result<TreePiece> read_part(const Context& context, const std::shared_ptr<Open>& file,
+                              const Part& part) const;
   Result<std::shared_ptr<Open>> open(uint32_t node) const;
   Result<> describe(const Open& file, TreeFile& into) const;
 
@@ -63,6 +72,8 @@ class TreeFiles {
   std::vector<uint32_t> nodes_;
   size_t next_node_ = 0;
   std::shared_ptr<Open> large_;  // the one whose pieces are being read
+  std::vector<DataRun> runs_;    // of it, that are not read yet
+  size_t next_run_ = 0;
   uint64_t large_offset_ = 0;
   InOrder<TreePiece> work_;  // last: its threads use what is above
 };

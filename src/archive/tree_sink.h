@@ -2,12 +2,16 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "archive/name_table.h"
 #include "archive/tar_reader.h"
 #include "base/context.h"
 
 namespace thaw::archive {
+
+// Of a folder that no entry speaks of.
+inline constexpr uint32_t kImpliedMode = 0755;
 
 // Called by one thread, with names that are sound: each is new when it first comes, but for the
 // root, lies in a folder that came before, and is no link that leads anywhere but to a name.
@@ -28,8 +32,12 @@ class TreeSink {
   // The name, which is no folder, goes: another entry is going to take it. Further names of what it
   // was stay.
   virtual Result<> forget(const Context& context, uint32_t id) = 0;
-  // All entries have come.
+  // A folder that no entry spoke of, or the root: its time. Once for each, after all entries.
+  virtual Result<> implied(const Context& context, uint32_t id, int64_t mtime_ns) = 0;
+  // All has come.
   virtual Result<> finish(const Context& context) = 0;
+  // What went wrong, behind the caller's back, with an entry that came before; it names it.
+  virtual std::optional<Error> failure() = 0;
 };
 
 }  // namespace thaw::archive

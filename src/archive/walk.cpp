@@ -3,19 +3,28 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
+#include "archive/attribute_rules.h"
+#include "base/log.h"
 #include "format/limits.h"
+#include "snapshot/stage.h"
 
 namespace thaw::archive {
 namespace {
 
-// Targets of hard links that wait for them, in memory.
-constexpr uint64_t kForwardBytes = 64 * 1024 * 1024;
+// What a hard link that waits for its target takes beside the target's name.
+constexpr size_t kForwardBytes = 112;
+constexpr int64_t kNoTime = std::numeric_limits<int64_t>::min();
+// Of mknod(2); the kernel packs both into 32 bits.
+constexpr uint32_t kMostMajor = (1U << 12) - 1;
+constexpr uint32_t kMostMinor = (1U << 20) - 1;
 
 Error refused(std::string why) { return {Code::corrupt, std::move(why)}; }
 
@@ -50,26 +59,43 @@ std::string shown(const std::string& name) {
 
 class Walk {
  public:
-  Walk(const Context& context, TarReader& reader, NameTable& names, TreeSink& sink,
-       const WalkOptions& options)
-      : context_(context), reader_(reader), names_(names), sink_(sink), options_(options) {}
+  Walk(const Context& context, TarReader& reader, NameTable& names, MetadataBudget& budget,
+       TreeSink& sink, const WalkOptions& options)
+      : context_(context),
+        reader_(reader),
+        names_(names),
+        budget_(budget),
+        sink_(sink),
+        options_(options) {}
 
   Result<WalkTotals> run() {
     TarEntry entry;
     while (true) {
       THAW_ASSIGN(const bool more, reader_.next(entry));
       if (!more) break;
-      THAW_CHECK(take(entry).within("entry " + shown(entry.name)));
+      auto taken = take(entry);
+      if (taken) continue;
+      // It may well be an earlier one, which the error names.
+      if (auto earlier = sink_.failure()) return *std::move(earlier);
+      return std::move(taken).within("entry " + shown(entry.name)).error();
     }
     THAW_CHECK(link_forward());
+    for (const auto& [id, mtime_ns] : implied_) {
+      THAW_CHECK(sink_.implied(context_, id, mtime_ns == kNoTime ? 0 : mtime_ns));
+    }
     THAW_CHECK(sink_.finish(context_));
+    if (totals_.attributes_dropped > 0) {
+      log::warn("{} extended attributes of the archive are left out: no save would keep them",
+                totals_.attributes_dropped);
+    }
     return totals_;
   }
 
  private:
   using Parts = std::vector<std::string_view>;
 
-  Result<> take(const TarEntry& entry) {
+  Result<> take(TarEntry& entry) {
+    THAW_CHECK(budget_.take_entry());
     THAW_ASSIGN(Parts parts, parts_of(entry.name));
     const bool is_root = parts.empty();
     if (!is_root && parts.size() <= options_.strip_components) {
@@ -79,10 +105,29 @@ class Walk {
     parts.erase(parts.begin(), parts.begin() + (is_root ? 0 : options_.strip_components));
     if (is_root && entry.kind != EntryKind::folder) return refused("it has no name");
     // The archive's own root says nothing of the folder that becomes the root.
-    if (is_root && options_.strip_components > 0) {
+    if ((is_root && options_.strip_components > 0) || is_staged(parts, entry)) {
       ++totals_.passed_over;
       return {};
     }
+    totals_.attributes_dropped += entry.attributes_dropped;
+    if (options_.xattrs) THAW_CHECK(check_attributes(entry.xattrs));
+    // A hard link says nothing that counts.
+    if (entry.kind != EntryKind::hard_link) {
+      totals_.attributes_dropped += drop_impossible(entry.xattrs, entry.mode);
+    }
+    return place_entry(parts, entry);
+  }
+
+  // Whether it is, or lies in, a folder that a restore would take for an abandoned stage.
+  static bool is_staged(const Parts& parts, const TarEntry& entry) {
+    for (size_t i = 0; i < parts.size(); ++i) {
+      const bool folder = i + 1 < parts.size() || entry.kind == EntryKind::folder;
+      if (folder && is_stage_name(parts[i])) return true;
+    }
+    return false;
+  }
+
+  Result<> place_entry(const Parts& parts, const TarEntry& entry) {
     switch (entry.kind) {
       case EntryKind::folder:
         return take_folder(parts, entry);
@@ -96,6 +141,9 @@ class Walk {
         return take_special(parts, entry);
       case EntryKind::device:
         if (!options_.devices) return refused("it is a device node; --devices allows these");
+        if (entry.device.major > kMostMajor || entry.device.minor > kMostMinor) {
+          return refused("it is a device of numbers that no system has");
+        }
         return take_special(parts, entry);
       case EntryKind::fifo:
         return take_special(parts, entry);
@@ -123,10 +171,28 @@ class Walk {
       return refused(fmt::format("it lies below {}, which is no folder in this archive",
                                  shown(names_.path(id))));
     }
-    THAW_ASSIGN(id, names_.add(parent, name, NameKind::folder));
+    THAW_CHECK(budget_.take_entry());
+    THAW_ASSIGN(id, add(parent, name, NameKind::folder));
     THAW_CHECK(sink_.folder(context_, id, nullptr));
+    implied_[id] = kNoTime;
     ++totals_.tree.dirs;
     return id;
+  }
+
+  Result<uint32_t> add(uint32_t parent, std::string_view name, NameKind kind) {
+    THAW_CHECK(budget_.take_text(name.size()));
+    return names_.add(parent, name, kind);
+  }
+
+  // A folder that no entry speaks of is as old as the newest name in it: a function of the archive,
+  // so that an import and a save of what was got give one id.
+  void note_time(uint32_t id, int64_t mtime_ns) {
+    while (id != 0) {
+      id = names_.parent(id);
+      const auto folder = implied_.find(id);
+      if (folder == implied_.end() || folder->second >= mtime_ns) return;
+      folder->second = mtime_ns;
+    }
   }
 
   // Makes room for an entry of another kind than a folder.
@@ -134,7 +200,7 @@ class Walk {
     THAW_ASSIGN(const uint32_t parent, parent_of(parts));
     uint32_t id = names_.find(parent, parts.back());
     if (id == kNone) {
-      THAW_ASSIGN(id, names_.add(parent, parts.back(), kind));
+      THAW_ASSIGN(id, add(parent, parts.back(), kind));
       return id;
     }
     if (names_.kind(id) == NameKind::folder)
@@ -159,17 +225,22 @@ class Walk {
   }
 
   Result<> take_folder(const Parts& parts, const TarEntry& entry) {
-    if (parts.empty()) return sink_.folder(context_, 0, &entry);
+    if (parts.empty()) {
+      implied_.erase(0);
+      return sink_.folder(context_, 0, &entry);
+    }
     THAW_ASSIGN(const uint32_t parent, parent_of(parts));
     uint32_t id = names_.find(parent, parts.back());
     if (id == kNone) {
-      THAW_ASSIGN(id, names_.add(parent, parts.back(), NameKind::folder));
+      THAW_ASSIGN(id, add(parent, parts.back(), NameKind::folder));
       ++totals_.tree.dirs;
     } else if (names_.kind(id) != NameKind::folder) {
       THAW_CHECK(forget(id));
       names_.set_kind(id, NameKind::folder);
       ++totals_.tree.dirs;
     }
+    implied_.erase(id);
+    note_time(id, entry.mtime_ns);
     return sink_.folder(context_, id, &entry);
   }
 
@@ -181,12 +252,14 @@ class Walk {
     ++totals_.tree.files;
     // Of a name that comes twice both count: it is what was read.
     totals_.tree.bytes += entry.size_bytes;
+    note_time(id, entry.mtime_ns);
     return sink_.file(context_, id, entry, reader_);
   }
 
   Result<> take_special(const Parts& parts, const TarEntry& entry) {
     THAW_ASSIGN(const uint32_t id, place(parts, NameKind::other));
     ++totals_.tree.others;
+    note_time(id, entry.mtime_ns);
     return sink_.special(context_, id, entry);
   }
 
@@ -205,15 +278,13 @@ class Walk {
     }
     const bool waits = known == kNone || names_.kind(known) == NameKind::unlinked;
     THAW_ASSIGN(const uint32_t id, place(parts, NameKind::unlinked));
+    note_time(id, entry.mtime_ns);
     if (!waits) return link(id, known);
     // Joined anew: what it was split into lies in the entry.
     std::string path;
     for (const std::string_view part : target)
       path += (path.empty() ? "" : "/") + std::string(part);
-    forward_bytes_ += path.size();
-    if (forward_bytes_ > kForwardBytes) {
-      return Error(Code::exhausted, "too many hard links come before what they lead to");
-    }
+    THAW_CHECK(budget_.take_text(path.size() + kForwardBytes));
     forward_[id] = std::move(path);
     return {};
   }
@@ -272,18 +343,20 @@ class Walk {
   const Context& context_;
   TarReader& reader_;
   NameTable& names_;
+  MetadataBudget& budget_;
   TreeSink& sink_;
   const WalkOptions& options_;
   std::map<uint32_t, std::string> forward_;  // hard links that wait, and where they lead
-  uint64_t forward_bytes_ = 0;  // of their targets, those that were found since included
+  // Folders that no entry spoke of so far, and the newest time in them.
+  std::unordered_map<uint32_t, int64_t> implied_{{0, kNoTime}};
   WalkTotals totals_{.tree = {.dirs = 1}};
 };
 
 }  // namespace
 
-Result<WalkTotals> walk(const Context& context, TarReader& reader, NameTable& names, TreeSink& sink,
-                        const WalkOptions& options) {
-  return Walk(context, reader, names, sink, options).run();
+Result<WalkTotals> walk(const Context& context, TarReader& reader, NameTable& names,
+                        MetadataBudget& budget, TreeSink& sink, const WalkOptions& options) {
+  return Walk(context, reader, names, budget, sink, options).run();
 }
 
 }  // namespace thaw::archive

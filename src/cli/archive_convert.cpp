@@ -21,6 +21,7 @@ void describe_import(const archive::ImportReport& report, const ArchiveOptions& 
   add_totals(fields, report.totals);
   fields["fetched_bytes"] = report.fetched_bytes;
   fields["passed_over"] = report.passed_over;
+  fields["attributes_skipped"] = report.attributes_skipped;
   if (report.outcome == SaveOutcome::refused_empty) {
     outcome.status = Status::refused;
     outcome.reason = "empty";
@@ -48,6 +49,10 @@ void describe_import(const archive::ImportReport& report, const ArchiveOptions& 
   text += fmt::format("  tree      {}\n", totals_text(report.totals));
   text += fmt::format("  stored    {}, {} of it new\n", human_size(report.stored_bytes),
                       human_size(report.new_bytes));
+  if (report.attributes_skipped > 0) {
+    text += fmt::format("  left out  {} attributes that no snapshot keeps\n",
+                        grouped(report.attributes_skipped));
+  }
 }
 
 }  // namespace

@@ -74,7 +74,7 @@ void describe_put(const archive::PutReport& report, const ArchiveOptions& option
   text += fmt::format("  stored    {}, {}\n", human_size(report.stored_bytes),
                       archive::name_of(format));
   for (const std::string& each : report.skipped) {
-    text += fmt::format("  left out  {}: it is thaw's own\n", printable(each));
+    text += fmt::format("  left out  {}: it is thaw's own, or the archive\n", printable(each));
   }
   if (report.sockets_skipped > 0) {
     text += fmt::format("  left out  {}\n", counted(report.sockets_skipped, "socket"));

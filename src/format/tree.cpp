@@ -205,6 +205,17 @@ std::string Tree::path(uint32_t index) const {
   return text;
 }
 
+void share_with_links(Tree& tree) {
+  for (Node& node : tree.nodes) {
+    if (!node.is_link()) continue;
+    const Node& first = tree.nodes[node.link_to];
+    node.mode = first.mode;
+    node.owner = first.owner;
+    node.mtime_ns = first.mtime_ns;
+    node.xattrs = first.xattrs;
+  }
+}
+
 Result<> check_tree(const Tree& tree) {
   if (tree.nodes.empty()) return Error(Code::corrupt, "a tree without a root");
   if (tree.nodes.size() > limits::kNodes) {

@@ -85,6 +85,10 @@ struct Tree {
   }
 };
 
+// Gives each hard link what its first name has: mode, owner, time and attributes are its inode's.
+// Precondition: links lead to nodes before them.
+void share_with_links(Tree& tree);
+
 // Every rule of docs/format.md on the tree (order, names, types, links, indices, caps), or what is
 // wrong and where. A tree that passed is safe to walk, print and write below a root.
 Result<> check_tree(const Tree& tree);

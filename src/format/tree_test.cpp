@@ -48,6 +48,19 @@ TEST(CheckTreeTest, Root) {
   EXPECT_TRUE(fails_with(Code::corrupt, check_tree(file)));
 }
 
+TEST(ShareWithLinksTest, ALinkHasWhatItsFirstNameHas) {
+  Tree tree = sample_tree();
+  Node& link = tree.nodes[Sample::hard_link];
+  link.mode = S_IFREG | 0123;
+  link.owner = {77, 78};
+  link.mtime_ns = 79;
+  link.xattrs = kNone;
+  EXPECT_TRUE(fails_with(Code::corrupt, check_tree(tree)));
+  share_with_links(tree);
+  EXPECT_TRUE(is_ok(check_tree(tree)));
+  EXPECT_EQ(ids_of(tree), ids_of(sample_tree()));
+}
+
 TEST(CheckTreeTest, Names) {
   const std::string_view refused[] = {"", ".", "..", "a/b", "/", std::string_view("a\0b", 3)};
   for (const std::string_view name : refused) {

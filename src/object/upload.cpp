@@ -1,7 +1,10 @@
 #include "object/upload.h"
 
 #include <algorithm>
+#include <chrono>
+#include <condition_variable>
 #include <memory>
+#include <mutex>
 #include <utility>
 
 namespace thaw {
@@ -16,6 +19,11 @@ constexpr uint64_t kLargestPartBytes = 64 * kMiB;
 constexpr uint32_t kPartsOfOneLength = 1'000;
 // On their way at once.
 constexpr uint64_t kUploadBytes = 64 * kMiB;
+
+// For the answer to the beginning of an upload once its work is over: while nobody knows the
+// upload's number, nobody can abort it. Somebody who stops it has more patience than a time limit.
+constexpr std::chrono::milliseconds kAnswerWhenStopped{2000};
+constexpr std::chrono::milliseconds kAnswerWhenLate{120};
 
 uint64_t part_bytes(uint32_t number) {
   return std::min(kFirstPartBytes << std::min<uint32_t>(number / kPartsOfOneLength, 8),
@@ -57,12 +65,50 @@ Result<> Upload::append(Bytes bytes) {
   return failure();
 }
 
+// Under a context of its own: see kAnswerWhenStopped.
+Result<> Upload::begin() {
+  const Context root;
+  std::mutex mutex;
+  std::condition_variable answered;
+  bool done = false;
+  TaskGroup asking(root, 1, 1);
+  asking.submit([&](const Context& inner) -> Result<> {
+    auto upload = parts_.begin(inner, key_);
+    const std::lock_guard lock(mutex);
+    done = true;
+    answered.notify_all();
+    if (!upload) return std::move(upload).error();
+    upload_ = *std::move(upload);
+    return {};
+  });
+  std::optional<Context::Clock::time_point> end;
+  std::unique_lock lock(mutex);
+  while (!done) {
+    const auto alive = context_.alive();
+    if (!alive && !end) {
+      const bool stopped = alive.error().code() == Code::cancelled;
+      end = Context::Clock::now() + (stopped ? kAnswerWhenStopped : kAnswerWhenLate);
+    }
+    if (end && Context::Clock::now() >= *end) break;
+    // Neither a stop flag nor a deadline signals the condition.
+    answered.wait_for(lock, std::chrono::milliseconds(20));
+  }
+  const bool known = done;
+  lock.unlock();
+  if (known) {
+    THAW_CHECK(asking.wait());
+  } else {
+    asking.stop_and_join();
+  }
+  return context_.alive().within("begin the upload of " + key_.text());
+}
+
 Result<> Upload::send_part() {
   if (next_number_ > kMostParts) {
     return Error(Code::exhausted, key_.text() + " is larger than 10,000 parts can hold");
   }
   if (!upload_) {
-    THAW_ASSIGN(upload_, parts_.begin(context_, key_));
+    THAW_CHECK(begin());
     group_.emplace(context_, uploads_, uploads_);
   }
   auto room = budget_.reserve(group_->context(), part_.size());

@@ -38,6 +38,7 @@ class Upload {
   uint64_t appended_bytes() const { return appended_; }
 
  private:
+  Result<> begin();
   Result<> send_part();
   Result<> failure();
 

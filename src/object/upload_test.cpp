@@ -15,7 +15,10 @@ class Parts final : public MultipartStore {
  public:
   explicit Parts(ObjectStore& store) : store_(store) {}
 
-  Result<UploadId> begin(const Context& /*context*/, const ObjectKey& /*key*/) override {
+  Result<UploadId> begin(const Context& context, const ObjectKey& /*key*/) override {
+    // The server has begun it, and its answer is on the way.
+    if (stop_at_begin != nullptr) stop_at_begin->stop();
+    THAW_CHECK(context.alive());
     const std::lock_guard lock(mutex_);
     ++begun;
     return UploadId{"id", "nonce"};
@@ -56,6 +59,7 @@ class Parts final : public MultipartStore {
   int aborted = 0;
   uint32_t fail_part = 0;
   bool fail_complete = false;
+  StopFlag* stop_at_begin = nullptr;
 
  private:
   ObjectStore& store_;
@@ -95,6 +99,19 @@ TEST_F(UploadTest, LargerOnesGoInParts) {
   EXPECT_TRUE(stored() == text);
   EXPECT_EQ(parts_.begun, 1);
   EXPECT_EQ(upload.appended_bytes(), text.size());
+}
+
+TEST_F(UploadTest, WhoStopsWhileItBeginsLeavesNoUpload) {
+  StopFlag stop;
+  const Context context(stop);
+  parts_.stop_at_begin = &stop;
+  Upload upload(context, *store_, parts_, key_, 2);
+  const Result<> done = upload.append(as_bytes(std::string(20 << 20, 'x')));
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().code(), Code::cancelled);
+  EXPECT_EQ(parts_.begun, 1);
+  ASSERT_TRUE(upload.abandon(context_));
+  EXPECT_EQ(parts_.aborted, 1);
 }
 
 TEST_F(UploadTest, AFailedPartEndsItAndNothingStays) {

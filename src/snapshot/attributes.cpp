@@ -42,12 +42,21 @@ Result<uint64_t> set_attributes(int fd, const Tree& tree, const Node& node,
     }
     mode_is_set = mode_is_set && (node.mode & (S_ISUID | S_ISGID)) == 0;
   }
-  if (!mode_is_set && ::fchmod(fd, node.mode & 07777) != 0) {
+  const bool sets_xattrs = options.xattrs && (node.xattrs != kNone || !options.fresh);
+  // "user.*" is for who may write the file, and that its owner opened it for writing does not
+  // count.
+  const bool opens = sets_xattrs && !is_root() && (node.mode & S_IWUSR) == 0;
+  if (opens && ::fchmod(fd, (node.mode & 0777) | S_IWUSR) != 0) {
     return errno_error(errno, "change the mode of " + name);
   }
-  if (options.xattrs && (node.xattrs != kNone || !options.fresh)) {
+  if (sets_xattrs) {
     THAW_ASSIGN(const size_t unset, write_xattrs(fd, xattrs_of(tree, node), name));
     skipped += unset;
+    // An access list that could not be told from the mode sets it, too.
+    mode_is_set = false;
+  }
+  if (!mode_is_set && ::fchmod(fd, node.mode & 07777) != 0) {
+    return errno_error(errno, "change the mode of " + name);
   }
   const struct timespec times[2] = {{0, UTIME_OMIT}, timespec_of(node.mtime_ns)};
   if (::futimens(fd, times) != 0) return errno_error(errno, "change the time of " + name);

@@ -22,6 +22,8 @@ class NewFile {
   ~NewFile();
 
   int fd() const { return fd_.get(); }
+  // The one that it has in the folder until it is published; empty when it has none.
+  std::string_view name() const { return named_ ? std::string_view(name_) : std::string_view(); }
   // Puts it in the place of the destination.
   Result<> publish();
 

@@ -443,17 +443,9 @@ Result<> Saver::drop_vanished(const std::vector<uint32_t>& nodes) {
   return {};
 }
 
-// Hard links share what their first name has; then the ids can be told.
 void Saver::finish_tree() {
   Tree& tree = scan_.tree;
-  for (Node& node : tree.nodes) {
-    if (!node.is_link()) continue;
-    const Node& first = tree.nodes[node.link_to];
-    node.mode = first.mode;
-    node.owner = first.owner;
-    node.mtime_ns = first.mtime_ns;
-    node.xattrs = first.xattrs;
-  }
+  share_with_links(tree);  // or there are no ids to tell
   entry_.ids = ids_of(tree);
   entry_.totals = totals_of(tree);
   report_.ids = entry_.ids;

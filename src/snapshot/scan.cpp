@@ -177,13 +177,15 @@ class Scanner {
       ++sockets;
       return {};
     }
-    if (S_ISDIR(child.status.st_mode)) {
+    if (S_ISDIR(child.status.st_mode) || S_ISREG(child.status.st_mode)) {
       if (const auto skip = skip_.find({child.status.st_dev, child.status.st_ino});
           skip != skip_.end()) {
         const std::lock_guard lock(mutex_);
         skipped.push_back(skip->second);
         return {};
       }
+    }
+    if (S_ISDIR(child.status.st_mode)) {
       if (is_stage_name(name)) {
         const bool at_root = folder.path.empty();
         if (options_.stages == Stages::skipped) {

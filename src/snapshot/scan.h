@@ -44,7 +44,7 @@ enum class Stages {
 
 struct ScanOptions {
   Globs exclude;
-  std::vector<std::string> skip;  // folders, by path, that are left out wherever they are met
+  std::vector<std::string> skip;  // folders and files, by path, left out wherever they are met
   Sockets sockets = Sockets::counted;
   Stages stages = Stages::skipped;
   unsigned threads = 1;

@@ -124,9 +124,9 @@ class TreeWriter {
 // where that cannot be read.
 uint32_t process_umask();
 
-// Sets what the node says on an open file or folder: owner, mode, attributes, time; in this order,
-// for a change of owner clears set-id bits. Answers how many could not be set for want of
-// privilege.
+// Sets what the node says on an open file or folder: owner, attributes, mode, time; in this order,
+// for a change of owner clears set-id bits, and a mode may forbid to set attributes. Answers how
+// many could not be set for want of privilege.
 struct AttributeOptions {
   bool owners = true;
   bool xattrs = true;

@@ -120,7 +120,8 @@ Result<size_t> write_all_of(const Calls& calls, const XattrSet& set, const std::
 }  // namespace
 
 bool is_kept_attribute(std::string_view name) {
-  if (name.size() > 255) return false;  // no filesystem has them
+  // No filesystem has names that are longer, or nothing behind their namespace.
+  if (name.size() > 255 || name == "user." || name == "trusted.") return false;
   return name.starts_with("user.") || name.starts_with("trusted.") ||
          name == "security.capability" || name == "system.posix_acl_access" ||
          name == "system.posix_acl_default";

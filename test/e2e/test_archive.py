@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from archives import archive, file, hard_link, python_tar
+from archives import archive, file, folder, hard_link, pax, python_tar, symlink
 from driver import Thaw, stages_in
 from trees import assert_same, data_map, describe, small_tree, words, write
 
@@ -180,6 +180,50 @@ def test_reads_python_bsdtar_busybox_and_node(thaw, work):
         assert_same(tree, f"{work}/out-{name}", times=False)
 
 
+def test_global_pax_headers(thaw, work):
+    """What GNU tar says of all files at once; and each archive of several has its own."""
+    write(f"{work}/tree/a", b"x", mtime_ns=1_600_000_000_000_000_000)
+    run("tar", "-c", "--format=posix", "--pax-option=comment=hi,mtime=1234567890.5", "-f", f"{work}/gnu.tar", "-C",
+        f"{work}/tree", "a")
+    thaw.ok("archive", "get", f"{work}/gnu.tar", f"{work}/gnu")
+    assert os.stat(f"{work}/gnu/a").st_mtime_ns == 1_234_567_890_500_000_000
+
+    write(f"{work}/archive", archive(
+        pax((b"uid", b"1234"), (b"gid", b"567"), (b"mtime", b"1000000000.25"), kind=b"g"), file(b"a"),
+        pax((b"mtime", b"5")), file(b"b")) + archive(file(b"c", mtime=77)))
+    thaw.ok("archive", "import", f"{work}/archive", "k")
+    thaw.restore("k", f"{work}/out")
+    found = {name: os.stat(f"{work}/out/{name}") for name in "abc"}
+    assert [found[name].st_mtime_ns for name in "abc"] == [1_000_000_000_250_000_000, 5_000_000_000, 77_000_000_000]
+    if os.geteuid() == 0:
+        assert [(found[name].st_uid, found[name].st_gid) for name in "abc"] == [(1234, 567), (1234, 567), (0, 0)]
+
+
+def test_times_before_1970(thaw, work):
+    """Written as GNU tar writes them, and read as it reads them: -1.5 is half a second before -1."""
+    times = [-1_500_000_000, -1_000_000_000, -2_000_000_001, -86_400_250_000_000]
+    for i, time_ns in enumerate(times):
+        write(f"{work}/tree/{i}", b"x", mtime_ns=time_ns)
+        assert os.stat(f"{work}/tree/{i}").st_mtime_ns == time_ns
+    os.utime(f"{work}/tree", ns=(0, 0))
+    thaw.ok("archive", "put", f"{work}/tree", f"{work}/a.tar")
+    os.mkdir(f"{work}/gnu")
+    run("tar", "-xf", f"{work}/a.tar", "-C", f"{work}/gnu")
+    assert_same(f"{work}/tree", f"{work}/gnu")
+    thaw.ok("archive", "get", f"{work}/a.tar", f"{work}/got")
+    assert_same(f"{work}/tree", f"{work}/got")
+    run("tar", "-c", "--format=posix", "-f", f"{work}/gnu.tar", "-C", f"{work}/tree", ".")
+    thaw.ok("archive", "get", f"{work}/gnu.tar", f"{work}/got")
+    assert_same(f"{work}/tree", f"{work}/got")
+    assert thaw.ok("archive", "import", f"{work}/gnu.tar", "k")["snapshot"] == thaw.save("o", f"{work}/tree")["snapshot"]
+
+    # The one second of which libarchive cannot say a part.
+    write(f"{work}/last/f", b"x", mtime_ns=-500_000_000)
+    thaw.ok("archive", "put", f"{work}/last", f"{work}/last.tar")
+    thaw.ok("archive", "get", f"{work}/last.tar", f"{work}/got")
+    assert os.stat(f"{work}/got/f").st_mtime_ns == -1_000_000_000
+
+
 def test_compression_is_told_by_content(thaw, work):
     data = archive(file(b"a", b"x"))
     for name, packed in (("plain.tgz", data), ("gzip.tar", gzip.compress(data)), ("xz.zst", lzma.compress(data)),
@@ -337,6 +381,37 @@ def test_import_gives_the_ids_of_a_save(thaw, work, tree):
     assert_same(tree, f"{work}/out")
     assert thaw.ok("archive", "import", f"{work}/a.tar.zst", "k")["reason"] == "unchanged"
     thaw.clean()
+
+
+STAGE = b".thaw-stage-" + b"0123456789abcdef" * 2
+
+
+@pytest.mark.parametrize("trick,entries", [
+    ("links_of_odd_modes", [folder(b".", mtime=9), symlink(b"l", b"to", mode=0o644), symlink(b"m", b"to", mode=0o000)]),
+    ("folders_that_no_entry_names", [file(b"a/b/c/new", b"x", mtime=50), file(b"a/b/old", b"y", mtime=30),
+                                     file(b"a/older", b"z", mtime=20)]),
+    ("a_folder_that_is_named_late", [file(b"a/b/f", b"x", mtime=50), folder(b"a", mtime=7), file(b"e", b"", mtime=6)]),
+    ("folders_of_links", [file(b"a/f", b"x", mtime=50), hard_link(b"b/c/f", b"a/f")]),
+    ("before_1970", [file(b"a/f", b"x", mtime=-50)]),
+    ("a_staging_folder", [folder(b".", mtime=9), folder(STAGE), file(STAGE + b"/f", b"x"), file(b"d/" + STAGE + b"/g", b"x"),
+                          folder(b"d", mtime=8), file(b"f", b"x")]),
+    ("a_file_that_is_called_like_one", [folder(b".", mtime=9), file(STAGE, b"x"), file(STAGE + b"0", b"x")]),
+])
+def test_import_gives_the_ids_of_what_was_got(thaw, work, trick, entries):
+    write(f"{work}/archive", archive(*entries))
+    for more in ([], ["--strip-components", "1"]) if trick == "folders_that_no_entry_names" else ([],):
+        imported = thaw.ok("archive", "import", f"{work}/archive", "k", "--allow-empty", "--allow-shrink", *more)
+        got = thaw.ok("archive", "get", f"{work}/archive", f"{work}/out", *more)
+        assert got["passed_over"] == imported["passed_over"]
+        saved = thaw.save("other", f"{work}/out", "--allow-empty", "--allow-shrink")
+        assert imported["content"] == saved["content"]
+        if os.geteuid() == 0:
+            assert imported["snapshot"] == saved["snapshot"]
+    if trick == "folders_that_no_entry_names":
+        thaw.ok("archive", "get", f"{work}/archive", f"{work}/out")
+        for name in ("", "a", "a/b", "a/b/c"):
+            assert os.stat(f"{work}/out/{name}").st_mtime_ns == 50_000_000_000
+    assert not os.path.exists(os.fsencode(f"{work}/out/") + STAGE) or trick == "a_file_that_is_called_like_one"
 
 
 def test_export_is_the_same_each_time(thaw, work, tree):

@@ -11,7 +11,8 @@ import zlib
 
 import pytest
 
-from archives import archive, file, folder, gnu_long, hard_link, header, padded, pax, symlink
+from archives import (archive, attribute, file, folder, gnu_long, hard_link, header, padded, pax, raw_pax, record,
+                      symlink)
 from driver import stages_in
 from trees import assert_same, describe, write
 
@@ -120,6 +121,34 @@ REFUSED = {
     "xz_dictionary_of_a_gigabyte": (None, "128 MiB"),
     "xz_with_a_changed_byte": (None, "xz"),
     "forty_thousand_links_before_targets": (None, ""),
+    "capabilities_that_are_none": (archive(GOOD, attribute(b"security.capability", b"junk"), file(b"caps", b"x")),
+                                   "entry caps: its attribute security.capability"),
+    "capabilities_of_no_namespace": (archive(GOOD, attribute(b"security.capability", struct.pack(
+        "<6I", 0x03000000, 1, 0, 0, 0, 0xffffffff)), file(b"caps", b"x")), "entry caps"),
+    "access_list_of_letters": (archive(GOOD, attribute(b"system.posix_acl_access", b"user::rwx"), file(b"acl", b"x")),
+                               "entry acl"),
+    "access_list_without_an_owner": (archive(GOOD, attribute(b"system.posix_acl_default", struct.pack(
+        "<IHHI", 2, 32, 7, 0)), folder(b"acl")), "entry acl"),
+    "attribute_of_more_than_64_KiB": (archive(GOOD, attribute(b"user.large", b"x" * 65537), file(b"large", b"x")),
+                                      "entry large"),
+    "attributes_of_more_than_128_KiB": (archive(GOOD, pax(*[(b"SCHILY.xattr.user.%d" % i, b"x" * 60000)
+                                                            for i in range(3)]), file(b"large", b"x")), "large"),
+    "pax_record_without_a_length": (archive(GOOD, raw_pax(b"path=evil\n"), file(b"f", b"x")), "entry f"),
+    "pax_record_without_an_equals_sign": (archive(GOOD, raw_pax(b"8 size5\n"), file(b"f", b"x")), "entry f"),
+    "pax_record_without_a_key": (archive(GOOD, raw_pax(b"5 =1\n"), file(b"f", b"x")), "pax header"),
+    "pax_record_without_its_newline": (archive(GOOD, raw_pax(b"9 path=ab"), file(b"f", b"x")), "entry f"),
+    "pax_record_longer_than_its_header": (archive(GOOD, raw_pax(b"99 path=evil\n"), file(b"f", b"x")), "entry f"),
+    "pax_record_of_a_huge_length": (archive(GOOD, raw_pax(b"9" * 30 + b" path=evil\n"), file(b"f", b"x")), "entry f"),
+    "pax_record_of_a_negative_length": (archive(GOOD, raw_pax(b"-13 path=evil\n"), file(b"f", b"x")), "entry f"),
+    "pax_record_cut_off": (archive(GOOD, raw_pax(record(b"path", b"evil")[:-3]), file(b"f", b"x")), "entry f"),
+    "pax_header_filled_up_with_zeros": (archive(GOOD, raw_pax(record(b"path", b"f") + bytes(20)), file(b"evil", b"x")),
+                                        "entry evil"),
+    "pax_size_that_is_no_number": (archive(GOOD, pax((b"size", b"many")), header(b"f", size=5)), "entry f"),
+    "pax_time_that_is_no_number": (archive(GOOD, pax((b"mtime", b"1.5e9")), file(b"f", b"x")), "entry f"),
+    "pax_name_with_a_zero_byte": (archive(GOOD, pax((b"path", b"f\0evil")), file(b"f", b"x")), "entry f"),
+    "malformed_global_header": (archive(raw_pax(b"comment=x\n", kind=b"g"), GOOD), "entry good"),
+    "global_header_with_a_name": (archive(pax((b"path", b"evil"), kind=b"g"), GOOD), "entry good"),
+    "global_header_with_a_size": (archive(pax((b"size", b"4096"), kind=b"g"), GOOD), "entry good"),
 }
 
 
@@ -218,8 +247,12 @@ HARMLESS = {
     "newline_in_a_name": (archive(file(b"a\nb", b"x")), {"a\nb": b"x"}),
     "two_archives": (archive(file(b"a", b"x")) + archive(file(b"b", b"y")), {"a": b"x", "b": b"y"}),
     "old_v7_archive": (archive(file(b"a", b"x", magic=b"\0" * 8)), {"a": b"x"}),
-    "pax_size_that_is_no_number": (archive(file(b"a", b"x"), pax((b"size", b"many")), header(b"f", size=5)),
-                                   {"a": b"x", "f": b""}),
+    "global_header_of_git": (archive(pax((b"comment", b"0" * 40), kind=b"g"), file(b"a", b"x")), {"a": b"x"}),
+    "pax_header_of_many_blocks": (archive(pax((b"comment", b"c" * 900_000), (b"path", b"b")), file(b"a", b"x")),
+                                  {"b": b"x"}),
+    "attribute_name_of_300_bytes": (archive(attribute(b"user." + b"n" * 300, b"x"), file(b"a", b"x")), {"a": b"x"}),
+    "attribute_without_a_namespace": (archive(attribute(b"com.apple.quarantine", b"x"), file(b"a", b"x")), {"a": b"x"}),
+    "attribute_of_a_bare_namespace": (archive(attribute(b"user.", b"x"), file(b"a", b"x")), {"a": b"x"}),
     "time_before_1970": (archive(file(b"a", b"x", mtime=-5)), {"a": b"x"}),
 }
 
@@ -252,6 +285,82 @@ def test_names_of_one_file_on_a_case_folding_filesystem(thaw, work):
     write(f"{work}/archive", archive(file(b"Readme", b"1"), file(b"README", b"2")))
     answer = thaw.fails(1, "archive", "get", f"{work}/archive", f"{target}/dir")
     assert "README" in answer["message"]
+
+
+def test_attributes_that_no_save_keeps_are_counted(thaw, work):
+    write(f"{work}/archive", archive(
+        pax((b"SCHILY.xattr.user." + b"n" * 300, b"x"), (b"SCHILY.xattr.com.apple.quarantine", b"x")), file(b"a", b"x"),
+        attribute(b"security.selinux", b"x"), folder(b"d"), attribute(b"user.a", b"x"), symlink(b"l", b"a")))
+    answer = thaw.ok("archive", "import", f"{work}/archive", "k")
+    assert answer["attributes_skipped"] == 4 and b"4 extended attributes" in answer.err
+    assert thaw.restore("k", f"{work}/restored")["attributes_skipped"] == 0
+    answer = thaw.ok("archive", "get", f"{work}/archive", f"{work}/out")
+    assert answer["attributes_skipped"] == 4 and b"4 extended attributes" in answer.err
+
+
+@pytest.mark.parametrize("device", [(4096, 0), (0, 1 << 20), (1 << 50, 1)])
+def test_devices_that_no_system_has(thaw, work, device):
+    write(f"{work}/archive", archive(GOOD, header(b"dev", kind=b"3", device=device)))
+    for words in (("get", f"{work}/archive", f"{work}/out"), ("import", f"{work}/archive", "k")):
+        answer = refused(thaw, *words, "--devices")
+        assert "entry dev" in answer["message"], answer
+
+
+def packed(parts):
+    """A tgz of what comes."""
+    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
+    return b"".join(packer.compress(part) for part in parts) + packer.compress(archive()) + packer.flush()
+
+
+def attributes_of(count, size=60_000):
+    """Files with attributes, each with others."""
+    for i in range(count):
+        yield attribute(b"user.a", b"%08d" % i + b"x" * size) + file(b"f%d" % i, b"")
+
+
+# What would have to be held until the end: (the trick, the words that it is one for).
+FILLS_MEMORY = {
+    "attributes": (lambda: attributes_of(12_000), ["import"]),
+    "one_attribute_on_all": (lambda: (attribute(b"user.a", b"x" * 60_000) + file(b"f%d" % i, b"")
+                                      for i in range(19_000)), ["import"]),
+    "attributes_of_folders": (lambda: (attribute(b"user.a", b"%d" % i + b"x" * 60_000) + folder(b"d%d" % i)
+                                       for i in range(2500)), ["import", "get"]),
+    "link_targets": (lambda: (pax((b"linkpath", b"%08d" % i + b"t" * 4000)) + symlink(b"l%d" % i, b"t")
+                              for i in range(30_000)), ["import"]),
+    "links_before_their_targets": (lambda: (pax((b"linkpath", b"%08d/" % i + b"t/" * 1000 + b"t"))
+                                            + hard_link(b"l%d" % i, b"t") for i in range(60_000)), ["import", "get"]),
+    "long_names": (lambda: (pax((b"path", b"%08d" % i + b"n" * 247)) + header(b"n") for i in range(400_000)),
+                   ["import", "get"]),
+    "one_entry_again_and_again": (lambda: (header(b"a") * 1000 for _ in range(3000)), ["import"]),
+    "owners": (lambda: (header(b"%d" % i, uid=i) for i in range(66_000)), ["import"]),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trick", sorted(FILLS_MEMORY))
+def test_memory_stays_when_metadata_grows(thaw, work, trick):
+    parts, words = FILLS_MEMORY[trick]
+    write(f"{work}/archive", packed(parts()))
+    for word in words:
+        code, answer, mib = thaw.measured("archive", word, f"{work}/archive", "k" if word == "import" else f"{work}/out")
+        assert code == 4 and answer["reason"] == "exhausted", answer
+        assert "entry " in answer["message"], answer
+        assert mib < 256, f"{mib} MiB for {word}"
+    assert not os.path.exists(f"{work}/out")
+
+
+@pytest.mark.slow
+def test_memory_of_much_metadata_that_is_taken(thaw, work):
+    """As much as the caps let pass; and what all files have alike is held once."""
+    write(f"{work}/archive", packed(attributes_of(1_500)))
+    for words in (("archive", "import", f"{work}/archive", "k"), ("restore", "k", f"{work}/out"),
+                  ("archive", "get", f"{work}/archive", f"{work}/got"), ("archive", "export", "k", f"{work}/a.tar")):
+        code, answer, mib = thaw.measured(*words)
+        assert code == 0 and mib < 512, (words, answer, mib)
+    write(f"{work}/alike", packed(attribute(b"user.a", b"x" * 60_000) + file(b"f%d" % i, b"") for i in range(10_000)))
+    for words in (("archive", "import", f"{work}/alike", "alike"), ("archive", "get", f"{work}/alike", f"{work}/got")):
+        code, answer, mib = thaw.measured(*words)
+        assert code == 0 and mib < 128, (words, answer, mib)
 
 
 @pytest.mark.slow

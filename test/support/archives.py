@@ -36,8 +36,8 @@ def folder(name, **kw):
     return header(name, kind=b"5", mode=kw.pop("mode", 0o755), **kw)
 
 
-def symlink(name, target):
-    return header(name, kind=b"2", link=target, mode=0o777)
+def symlink(name, target, mode=0o777):
+    return header(name, kind=b"2", link=target, mode=mode)
 
 
 def hard_link(name, target):
@@ -53,9 +53,18 @@ def record(key, value):
     return b"%d" % length + body
 
 
+def raw_pax(data, kind=b"x", size=None):
+    """A pax header whose records are what somebody likes."""
+    return header(b"PaxHeader", kind=kind, size=len(data) if size is None else size) + padded(data)
+
+
 def pax(*records, kind=b"x"):
-    data = b"".join(record(key, value) for key, value in records)
-    return header(b"PaxHeader", kind=kind, size=len(data)) + padded(data)
+    return raw_pax(b"".join(record(key, value) for key, value in records), kind)
+
+
+def attribute(name, value):
+    """The pax header of the entry that follows."""
+    return pax((b"SCHILY.xattr." + name, value))
 
 
 def gnu_long(name, kind=b"L"):

@@ -3,6 +3,7 @@
 // the number of calls to INTERPOSE_COUNT_FILE at exit. Names of the calls go to INTERPOSE_TRACE_FILE.
 // INTERPOSE_SLOW_UNLINK_US: unlinkat takes so much longer, as on a busy disk.
 // INTERPOSE_FAIL_RENAME: the first INTERPOSE_FAIL_RENAME_TIMES renames to this name answer ENOSPC.
+// INTERPOSE_REFUSE_LINK: linkat to this name answers EMLINK.
 // INTERPOSE_LOSE_LINK: linkat to a path that holds this text takes effect once and answers EIO.
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -93,6 +94,11 @@ ssize_t copy_file_range(int from, off64_t* from_at, int to, off64_t* to_at, size
 }
 int linkat(int from_folder, const char* from, int to_folder, const char* to, int flags) {
   step("linkat");
+  const char* refuse = getenv("INTERPOSE_REFUSE_LINK");
+  if (refuse != NULL && strcmp(refuse, to) == 0) {
+    errno = EMLINK;
+    return -1;
+  }
   const int answer = REAL(linkat)(from_folder, from, to_folder, to, flags);
   const char* lose = getenv("INTERPOSE_LOSE_LINK");
   if (answer != 0 || lose == NULL) return answer;

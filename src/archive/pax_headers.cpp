@@ -1,0 +1,161 @@
+#include "archive/pax_headers.h"
+
+#include <algorithm>
+#include <limits>
+#include <string>
+#include <string_view>
+
+namespace thaw::archive {
+namespace {
+
+constexpr size_t kTarBlock = 512;
+constexpr size_t kSizeOffset = 124;
+constexpr size_t kSizeLength = 12;
+constexpr size_t kTypeOffset = 156;
+constexpr int64_t kSecond = 1'000'000'000;
+
+enum class Scope { entry, global };
+
+Error malformed(const std::string& why) { return {Code::corrupt, "its pax header " + why}; }
+
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+bool are_digits(std::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), is_digit);
+}
+
+// As libarchive reads the size of a header: octal, or base 256 where the first bit says so. What
+// does not fit is the largest number.
+uint64_t size_of(Bytes header) {
+  constexpr uint64_t kMost = std::numeric_limits<uint64_t>::max();
+  const Bytes field = header.subspan(kSizeOffset, kSizeLength);
+  uint64_t value = 0;
+  if ((field[0] & 0x80U) != 0) {
+    value = field[0] & 0x7fU;
+    for (const uint8_t byte : field.subspan(1)) {
+      if (value > kMost >> 8U) return kMost;
+      value = value << 8U | byte;
+    }
+    return value;
+  }
+  std::string_view text = as_text(field);
+  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
+  for (; !text.empty() && text.front() >= '0' && text.front() <= '7'; text.remove_prefix(1)) {
+    value = value << 3U | static_cast<uint64_t>(text.front() - '0');  // 12 digits: no overflow
+  }
+  return value;
+}
+
+// Whole numbers of any length; what does not fit is the nearest that does.
+std::optional<int64_t> whole_number(std::string_view text) {
+  const bool below_zero = text.starts_with('-');
+  if (below_zero) text.remove_prefix(1);
+  if (!are_digits(text)) return std::nullopt;
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  int64_t value = 0;
+  for (const char c : text) value = value > (kMost - 9) / 10 ? kMost : value * 10 + (c - '0');
+  return below_zero ? -value : value;
+}
+
+// Seconds since 1970 with a fraction, in nanoseconds; finer ones are cut off.
+std::optional<int64_t> nanoseconds(std::string_view text) {
+  const bool below_zero = text.starts_with('-');
+  const size_t point = std::min(text.find('.'), text.size());
+  const auto seconds = whole_number(text.substr(0, point));
+  std::string fraction(text.substr(std::min(point + 1, text.size())));
+  if (!seconds || (!fraction.empty() && !are_digits(fraction))) return std::nullopt;
+  fraction.resize(9, '0');
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max() / kSecond - 1;
+  const int64_t rest = *whole_number(fraction);
+  // "-1.5" is one and a half before 1970, and so is the "-0" of "-0.5".
+  return std::clamp(*seconds, -kMost, kMost) * kSecond + (below_zero ? -rest : rest);
+}
+
+Result<> take_number(std::string_view key, std::string_view value, std::optional<int64_t>& into) {
+  into = key == "mtime" ? nanoseconds(value) : whole_number(value);
+  if (into) return {};
+  return malformed("says " + std::string(key) + "=" + std::string(value.substr(0, 40)) +
+                   ", which is no number");
+}
+
+// Records of which libarchive makes something are looked at here as far as it does not refuse
+// wrong ones itself; of all others nobody reads anything.
+Result<> take_record(std::string_view key, std::string_view value, Scope scope, PaxRecords& into) {
+  if (key == "mtime") return take_number(key, value, into.mtime_ns);
+  if (key == "uid") return take_number(key, value, into.uid);
+  if (key == "gid") return take_number(key, value, into.gid);
+  const bool sparse = key.starts_with("GNU.sparse.");
+  const bool is_name = key == "path" || key == "linkpath" || key == "GNU.sparse.name";
+  if (!is_name && !sparse && key != "size") return {};
+  if (scope == Scope::global) {
+    return malformed("is one for all that follows, and says " + std::string(key));
+  }
+  if (is_name) {
+    // libarchive would take what stands before it for the name.
+    if (value.find('\0') == std::string_view::npos) return {};
+    return malformed("says a name with a zero byte in it");
+  }
+  const bool is_map = key == "GNU.sparse.map";
+  const bool numbers = std::all_of(value.begin(), value.end(),
+                                   [&](char c) { return is_digit(c) || (is_map && c == ','); });
+  if (numbers && (is_map || !value.empty())) return {};
+  return malformed("says " + std::string(key) + "=" + std::string(value.substr(0, 40)) +
+                   ", which is no number");
+}
+
+// "LENGTH KEY=VALUE\n", where LENGTH counts all of it.
+Result<> take_records(Bytes body, Scope scope, PaxRecords& into) {
+  constexpr size_t kMostDigits = 9;
+  while (!body.empty()) {
+    const std::string_view text = as_text(body);
+    size_t digits = 0;
+    while (digits < std::min(text.size(), kMostDigits) && is_digit(text[digits])) ++digits;
+    if (digits == 0 || digits == text.size() || text[digits] != ' ') {
+      return malformed("has a record without a length");
+    }
+    const auto length = static_cast<size_t>(*whole_number(text.substr(0, digits)));
+    if (length > text.size()) return malformed("has a record that goes beyond its end");
+    if (length < digits + 2 || text[length - 1] != '\n') {
+      return malformed("has a record that does not end where it says");
+    }
+    const std::string_view record = text.substr(digits + 1, length - digits - 2);
+    const size_t equals = record.find('=');
+    if (equals == std::string_view::npos || equals == 0) {
+      return malformed("has a record without a name or a value");
+    }
+    THAW_CHECK(take_record(record.substr(0, equals), record.substr(equals + 1), scope, into));
+    body = body.subspan(length);
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<PaxRecords> PaxHeaders::read(Bytes blocks) {
+  PaxRecords own;
+  while (blocks.size() >= kTarBlock) {
+    const Bytes header = blocks.first(kTarBlock);
+    blocks = blocks.subspan(kTarBlock);
+    if (std::all_of(header.begin(), header.end(), [](uint8_t byte) { return byte == 0; })) {
+      global_ = {};  // the end of one archive, and what follows is another
+      continue;
+    }
+    const char type = static_cast<char>(header[kTypeOffset]);
+    if (type == 'V') continue;  // the name of a volume, which libarchive takes for one block
+    // All others that libarchive takes for more than an entry's own header.
+    if (std::string_view("AKLXgx").find(type) == std::string_view::npos) break;
+    const uint64_t size = size_of(header);
+    if (size > blocks.size()) break;
+    const Bytes body = blocks.first(size);
+    if (type == 'g') THAW_CHECK(take_records(body, Scope::global, global_));
+    if (type == 'x' || type == 'X') THAW_CHECK(take_records(body, Scope::entry, own));
+    const size_t padded = (size + kTarBlock - 1) / kTarBlock * kTarBlock;
+    blocks = blocks.subspan(std::min(padded, blocks.size()));
+  }
+  if (!own.mtime_ns) own.mtime_ns = global_.mtime_ns;
+  if (!own.uid) own.uid = global_.uid;
+  if (!own.gid) own.gid = global_.gid;
+  return own;
+}
+
+}  // namespace thaw::archive

@@ -1,0 +1,32 @@
+// PaxHeaders: what the pax headers before an entry say, read beside libarchive.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "base/bytes.h"
+#include "base/result.h"
+
+namespace thaw::archive {
+
+// What libarchive does not say, or wrongly.
+struct PaxRecords {
+  std::optional<int64_t> mtime_ns;  // it takes -1.5 for -0.5
+  std::optional<int64_t> uid;       // it passes over global headers
+  std::optional<int64_t> gid;
+};
+
+// When libarchive cannot read one record, it passes over all of the header: over another name, size
+// or time of the entry. Here such an archive is refused. Global headers hold until
+// the end of their archive. One thread at a time.
+class PaxHeaders {
+ public:
+  // `blocks`: all from the end of the last entry to the data of this one, as libarchive took them.
+  // Those of the entry count before global ones. Errors: corrupt.
+  Result<PaxRecords> read(Bytes blocks);
+
+ private:
+  PaxRecords global_;
+};
+
+}  // namespace thaw::archive
