@@ -323,6 +323,18 @@ class Terminal:
         return os.waitstatus_to_exitcode(status)
 
 
+SHELL = "/bin/bash"
+
+
+def a_shell(thaw):
+    """An interactive one, with job control, that asks for its first line."""
+    if not os.path.exists(SHELL):
+        pytest.skip("no bash")
+    terminal = Terminal([SHELL, "--norc", "--noprofile", "-i"], {**thaw.env, "PS1": "outer> "}, thaw.cwd)
+    terminal.wait_for(b"outer> ")
+    return terminal
+
+
 INTERACTIVE = """
 import os, signal, sys
 seen = []
@@ -351,24 +363,20 @@ def test_a_terminal(thaw, work, store):
 
 def test_job_control_in_a_shell(thaw, work, store):
     """Ctrl-Z gives the shell back, fg the program."""
-    shell = "/bin/bash"
-    if not os.path.exists(shell):
-        pytest.skip("no bash")
-    terminal = Terminal([shell, "--norc", "--noprofile", "-i"], {**thaw.env, "PS1": "ready> "}, thaw.cwd)
+    terminal = a_shell(thaw)
     program = f"{work}/program.py"
     write(program, INTERACTIVE.encode())
-    terminal.wait_for(b"ready> ")
     terminal.type(f"{binary()} run --key k --path {work}/out -- {sys.executable} -I -S {program}\n".encode())
     terminal.wait_for(b"foreground True")
     terminal.type(b"\x1a")
     terminal.wait_for(b"Stopped")
-    terminal.wait_for(b"ready> ")
+    terminal.wait_for(b"outer> ")
     terminal.type(b"fg\n")
     terminal.wait_for(b"run --key")
     terminal.type(b"back\n")
     terminal.wait_for(b"got back cont")
     terminal.type(b"bye\n")
-    terminal.wait_for(b"ready> ")
+    terminal.wait_for(b"outer> ")
     terminal.type(b"exit $?\n")
     assert terminal.end() == 5
 
@@ -386,12 +394,8 @@ for line in sys.stdin:
 
 def test_who_does_not_stop_keeps_the_terminal(thaw, work, store):
     """An editor may take Ctrl-Z for something else."""
-    shell = "/bin/bash"
-    if not os.path.exists(shell):
-        pytest.skip("no bash")
-    terminal = Terminal([shell, "--norc", "--noprofile", "-i"], {**thaw.env, "PS1": "ready> "}, thaw.cwd)
+    terminal = a_shell(thaw)
     write(f"{work}/program.py", DOES_NOT_STOP.encode())
-    terminal.wait_for(b"ready> ")
     terminal.type(f"{binary()} run --key k --path {work}/out -- {sys.executable} -I -S {work}/program.py\n".encode())
     terminal.wait_for(b"up\r\n")
     terminal.type(b"\x1a")
@@ -399,19 +403,15 @@ def test_who_does_not_stop_keeps_the_terminal(thaw, work, store):
     terminal.type(b"more\n")
     terminal.wait_for(b"got more")
     terminal.type(b"bye\n")
-    terminal.wait_for(b"ready> ")
+    terminal.wait_for(b"outer> ")
     terminal.type(b"exit $?\n")
     assert terminal.end() == 6
 
 
 def test_a_shell_that_suspends_itself(thaw, work, store):
     """It stops with a process group of its own in the foreground."""
-    shell = "/bin/bash"
-    if not os.path.exists(shell):
-        pytest.skip("no bash")
-    terminal = Terminal([shell, "--norc", "--noprofile", "-i"], {**thaw.env, "PS1": "outer> "}, thaw.cwd)
-    terminal.wait_for(b"outer> ")
-    terminal.type(f"PS1='inner> ' {binary()} run --key k --path {work}/out -- {shell} --norc --noprofile -i\n".encode())
+    terminal = a_shell(thaw)
+    terminal.type(f"PS1='inner> ' {binary()} run --key k --path {work}/out -- {SHELL} --norc --noprofile -i\n".encode())
     terminal.wait_for(b"inner> ")
     terminal.type(b"suspend\n")
     terminal.wait_for(b"Stopped")
