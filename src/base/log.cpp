@@ -67,7 +67,7 @@ void send_to(Sink sink) {
   else
     made = std::make_shared<spdlog::sinks::stderr_sink_mt>();
   made->set_pattern(kPattern);
-  logger().sinks().assign(1, std::move(made));
+  logger().sinks() = {made};
 }
 
 void set_level(Level level) { logger().set_level(to_spdlog(level)); }
