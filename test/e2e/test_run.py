@@ -839,25 +839,23 @@ except FileExistsError:
 sys.stdin.read()
 """
     config = json.dumps({"store": thaw.store, "run": {"key": "k", "path": [{"path": f"{work}/out"}]}}).encode()
-    for _ in range(3):
-        os.mkdir(f"{work}/out")
-        into, out = os.pipe()
-        with Start(thaw, "--await-config", f"fd:{into}", "--await-timeout", "10ms", command=python(code, f"{work}/out"), pass_fds=(into,),
-                   stdin=subprocess.PIPE) as start:
-            start.wait_for("started")
-            os.write(out, config)
-            restored = start.wait_for("restore")
-            said = start.process.stdout.readline()
-            with open(f"{work}/out/zz", "rb") as file:
-                assert file.read() == (b"mine" if said == b"made\n" else b"restored")
-            if said == b"made\n":
-                assert (restored["ok"], restored["reason"]) == (False, "busy")
-            start.process.stdin.close()
-            start.process.stdin = None
-            assert start.end() == 0
-        os.close(into)
-        os.close(out)
-        remove(f"{work}/out")
+    os.mkdir(f"{work}/out")
+    into, out = os.pipe()
+    with Start(thaw, "--await-config", f"fd:{into}", "--await-timeout", "10ms", command=python(code, f"{work}/out"), pass_fds=(into,),
+               stdin=subprocess.PIPE) as start:
+        start.wait_for("started")
+        os.write(out, config)
+        restored = start.wait_for("restore")
+        said = start.process.stdout.readline()
+        with open(f"{work}/out/zz", "rb") as file:
+            assert file.read() == (b"mine" if said == b"made\n" else b"restored")
+        if said == b"made\n":
+            assert (restored["ok"], restored["reason"]) == (False, "busy")
+        start.process.stdin.close()
+        start.process.stdin = None
+        assert start.end() == 0
+    os.close(into)
+    os.close(out)
 
 
 def pipe_with(data, close=True):

@@ -15,6 +15,8 @@ from faults import (Blackhole, Error, Flip, HostileXml, ResetBefore, ResetRespon
 from tiers import Stats, bucket, disk, with_tiers
 from trees import assert_same, small_tree, write
 
+pytestmark = pytest.mark.alone
+
 MIB = 1 << 20
 BLOCK = 256 << 10
 BLOCKS = 56  # of the tree below, at least

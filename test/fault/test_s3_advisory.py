@@ -10,6 +10,8 @@ import pytest
 from faults import (Blackhole, CaptivePortal, Error, Flip, HostileXml, Redirect, ResetBefore, Shorten, Truncate, on)
 from trees import assert_same, describe, small_tree, write
 
+pytestmark = pytest.mark.alone
+
 LIST, ENTRY, PACK = "list-type=2", "/keys/k/@/f", "/packs/"
 
 

@@ -15,6 +15,8 @@ from fault_proxy import FaultProxy
 from faults import ACCEPT, Blackhole, Drip, DripHead, Error, Late, Script, Stall, on
 from trees import assert_same, describe, small_tree, write
 
+pytestmark = pytest.mark.alone
+
 BOUND_S, GRACE_S = 1.0, 0.5
 COMMANDS = ["save", "restore", "ls"]
 PATIENT = {"s3": {"stall_timeout": "60s", "connect_timeout": "60s"}}  # nothing but the deadline ends it

@@ -14,6 +14,8 @@ from faults import (Blackhole, CaptivePortal, CutHead, Duplicate, Error, Instead
                     RepeatAnswer, ResetBefore, ResetResponse, Shorten, Stall, Truncate, on)
 from trees import assert_same, describe, small_tree, write
 
+pytestmark = pytest.mark.alone
+
 ENTRY = r"/keys/k/@/f"
 LEASE, PACK, FORMAT, LIST = "/leases/", "/packs/", "/thaw.json", r"list-type=2"
 

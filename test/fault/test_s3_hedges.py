@@ -8,6 +8,8 @@ import pytest
 from faults import Blackhole, Error, Stall, on
 from trees import assert_same, small_tree, write
 
+pytestmark = pytest.mark.alone
+
 STEPS = {"list": ("GET", r"list-type=2"), "entry": ("GET", "/keys/k/@/f"), "pack": ("GET", "/packs/")}
 STALL_S = 5
 
