@@ -181,6 +181,34 @@ TEST_F(SeveralTargetsTest, ASaverThatEndsAnywhereLeavesTheOldOrTheNew) {
   EXPECT_GT(steps, 10U);
 }
 
+// The shorter key is there whenever the whole one is: no later save would put it there.
+TEST_F(SeveralTargetsTest, ASaverThatEndsAnywherePublishesTheWholeKeyLast) {
+  bool ended = false;
+  uint64_t without = 0;
+  for (uint64_t step = 1; !ended; ++step) {
+    uint64_t puts = 0;
+    faults_.on_call([&](const Call& call) -> Result<> {
+      if (call.verb != Verb::put || call.when != When::before || ++puts < step) return {};
+      return Error(Code::denied, "killed");
+    });
+    const std::string version = std::to_string(step);
+    ended = save(version, version).state == State::saved;
+    faults_.heal();
+    const bool exists = !found(version).entries.empty();
+    const std::string fallback = restored("other");
+    if (exists) {
+      EXPECT_EQ(fallback, version);
+    } else if (fallback == version) {
+      ++without;
+    }
+    EXPECT_EQ(save(version, version).state == State::exists, exists) << step;
+    EXPECT_EQ(restored(version), version);
+    EXPECT_EQ(restored("other"), version);
+  }
+  // It did end between the two.
+  EXPECT_GT(without, 0U);
+}
+
 // The second saver does all its work at each put of the first, before it and after it.
 TEST_F(SeveralTargetsTest, OfTwoSaversAtOnceOneIsRestoredWhole) {
   for (const When when : {When::before, When::after}) {
