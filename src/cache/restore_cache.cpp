@@ -63,7 +63,8 @@ class CacheRestorer {
 Result<> CacheRestorer::restore_first_found() {
   THAW_ASSIGN(const Address address,
               Address::resolve(context_, definition_,
-                               {job_.facts, job_.environment, job_.anchors.working_directory}));
+                               {job_.facts, job_.environment, job_.anchors.working_directory,
+                                job_.all_targets}));
   record_.key_text = address.text();
   for (const Place& place : places_of(address, job_.scopes)) {
     THAW_ASSIGN(const bool done, restore_from(address, place));

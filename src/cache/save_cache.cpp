@@ -62,7 +62,8 @@ Result<> CacheSaver::save_all() {
   }
   THAW_ASSIGN(const Address address,
               Address::resolve(context_, definition_,
-                               {job_.facts, job_.environment, job_.anchors.working_directory}));
+                               {job_.facts, job_.environment, job_.anchors.working_directory,
+                                job_.all_targets}));
   record_.key_text = address.text();
   record_.scope = job_.scopes.front();
   record_.key = address.key(job_.scopes.front(), address.parts(), 0).text();

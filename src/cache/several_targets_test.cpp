@@ -86,7 +86,7 @@ class SeveralTargetsTest : public testing::Test {
     const Machine machine{.environment = locked(lock)};
     const std::string& directory = machine.place.path();
     const auto address =
-        Address::resolve(root_, definition_, {CiFacts(), machine.environment, directory});
+        Address::resolve(root_, definition_, {CiFacts(), machine.environment, directory, {}});
     const auto there = look_up(root_, *store_, *address, {"branch.main", 2}, nullptr);
     EXPECT_TRUE(is_ok(there));
     return there.ok() && *there ? **there : Found();

@@ -335,6 +335,28 @@ def test_what_is_no_file_is_not_waited_for(machine):
     assert machine.one("save", env=env)["state"] == "read_only"
 
 
+def test_what_caches_put_in_place_changes_no_key(work, store, machine):
+    """A restore of both, one at a time, and then a save: each has the key that it was saved under."""
+    file = """\
+caches:
+  - {name: all, cache_key: [v1, {checksum: "**/*.txt"}], target_paths: [own]}
+  - {name: beside, cache_key: [v1, {checksum: "**/*.txt"}], target_paths: [vendor, deep/file.txt]}
+"""
+    machine.file(file)
+    for name in ("a.txt", "own/b.txt", "vendor/c.txt", "deep/file.txt"):
+        write(f"{machine.cwd}/{name}", name.encode())
+    saved = machine.caches("save")
+    assert {each["state"] for each in saved.values()} == {"saved"}, saved
+    job = Machine(f"{work}/two", store, file)
+    write(f"{job.cwd}/a.txt", b"a.txt")
+    write(f"{job.cwd}/.thaw-stage-x/tree/d.txt", b"d")
+    for name in ("all", "beside"):
+        assert job.one("restore", name)["hit"] == "exact"
+    assert {each["state"] for each in job.caches("save").values()} == {"exists"}
+    write(f"{job.cwd}/b.txt", b"counts")
+    assert {each["state"] for each in job.caches("save").values()} == {"saved"}
+
+
 def test_nothing_to_hash_fails_alone_and_names_the_pattern(machine):
     machine.file(FILE + '  - {name: rust, cache_key: [{checksum: "no*/Cargo.lock"}], target_paths: [target]}\n')
     records = machine.caches("restore")
