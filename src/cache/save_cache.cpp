@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "cache/address.h"
 #include "cache/companions.h"
+#include "cache/kept_paths.h"
 #include "cache/local_tree.h"
 #include "cache/lookup.h"
 #include "cache/single_file.h"
@@ -71,6 +72,10 @@ Result<> CacheSaver::save_all() {
   for (const Target& target : definition_.targets) {
     THAW_ASSIGN(std::string path, target.path(job_.anchors));
     paths.push_back(std::move(path));
+  }
+  for (size_t i = 0; i < paths.size(); ++i) {
+    THAW_CHECK(
+        refuse_what_is_kept(paths[i], job_.protected_paths).within(definition_.targets[i].text()));
   }
   if (nothing_to_save(paths)) return {};
   THAW_ASSIGN(const bool there, is_there(address));

@@ -287,6 +287,38 @@ TEST_F(SeveralTargetsTest, ACorruptCompanionsEntryIsRetiredWithItsRecord) {
   EXPECT_EQ(restored("1"), "two");
 }
 
+// A pull request's job, say: it gets the older save, and what is corrupt stays.
+TEST_F(SeveralTargetsTest, WhoMayNotRetireLooksPastWhatIsCorrupt) {
+  const auto read_only = [&](const std::string& lock, Record& record) {
+    const Machine machine{.environment = locked(lock)};
+    Job job = job_of(machine, *store_);
+    job.may_not_write = "a pull request";
+    record = restore_cache(root_, job, definition_);
+    EXPECT_TRUE(record.retired.empty());
+    return machine.version();
+  };
+  save("one", "1");
+  save("two", "1", true);
+  Record record;
+  EXPECT_EQ(read_only("1", record), "two");
+  const Found newest = found("1");
+  damage_packs_of(newest.entries[0]);
+  EXPECT_EQ(read_only("1", record), "one");
+  EXPECT_EQ(record.hit, Hit::exact);
+  EXPECT_EQ(record.generation, 1U);
+  // The shorter key's newest record is of the same save.
+  EXPECT_EQ(read_only("9", record), "one");
+  EXPECT_EQ(record.hit, Hit::fallback);
+  EXPECT_EQ(found("1").entries[0].generation, 2U);
+  // One more that is corrupt: an entry, of a companion.
+  save("three", "1", true);
+  const Entry companion = found("1").entries[2];
+  const auto name = ObjectKey::parse(entry_name(ref_of(companion).key, companion.generation));
+  EXPECT_TRUE(is_ok(store_->put(root_, *name, Buffer(std::string("garbage")), PutMode::overwrite)));
+  EXPECT_EQ(read_only("1", record), "one");
+  EXPECT_EQ(record.hit, Hit::exact);
+}
+
 TEST_F(SeveralTargetsTest, WhatVanishesBehindTheFirstTargetIsAFailure) {
   save("one", "1");
   const Entry companion = found("1").entries[1];

@@ -174,6 +174,42 @@ def test_a_small_tree_after_a_large_one_is_no_refusal(machine):
     assert machine.one("save")["state"] == "saved"
 
 
+HOME_CACHE = "caches:\n  - {name: home, cache_key: [v1], target_paths: [~/.cache]}\n"
+
+
+def stat_files(machine):
+    return [name for _, _, names in os.walk(f"{machine.root}/cache") for name in names if name.endswith(".stat")]
+
+
+def test_a_target_that_no_restore_could_replace_is_not_saved(work, machine):
+    """`~/.cache` where thaw's own cache directory is, and the store in a target."""
+    machine.env["XDG_CACHE_HOME"] = f"{machine.home}/.cache"
+    machine.env["THAW_STORE"] = f"{machine.cwd}/vendor/store"
+    write(f"{machine.home}/.cache/tool/x", b"x")
+    write(f"{machine.cwd}/vendor/x", b"x")
+    write(f"{machine.cwd}/deps/x", b"x")
+    machine.file("caches:\n" + "".join(
+        f"  - {{name: {name}, cache_key: [v1], target_paths: [{path}]}}\n"
+        for name, path in (("home", "~/.cache"), ("store", "vendor"), ("own", "deps"))))
+    saved = machine.caches("save")
+    assert {name: each["state"] for name, each in saved.items()} == {
+        "home": "failed", "store": "failed", "own": "saved"}, saved
+    assert "thaw's cache directory" in saved["home"]["message"] and "the store" in saved["store"]["message"]
+    assert not any("--" in each.get("message", "") for each in saved.values()), saved
+    restored = machine.caches("restore")
+    assert {name: each["state"] for name, each in restored.items()} == {
+        "home": "miss", "store": "miss", "own": "equal"}, restored
+    assert machine.run("cache", "save", "--strict").code == 1
+    # Another machine's cache directory is elsewhere.
+    other = Machine(f"{work}/two", machine.env["THAW_STORE"], HOME_CACHE)
+    write(f"{other.home}/.cache/tool/x", b"x")
+    assert other.one("save")["state"] == "saved"
+    machine.file(HOME_CACHE)
+    refused = machine.one("restore")
+    assert refused["state"] == "failed" and "thaw's cache directory" in refused["message"], refused
+    assert "--" not in refused["message"], refused
+
+
 def test_a_target_that_is_a_file(work, store):
     file = """\
 caches:
@@ -188,6 +224,8 @@ caches:
     assert machine.one("save")["state"] == "saved"
     other = Machine(f"{work}/two", store, file)
     assert other.one("restore")["state"] == "restored"
+    # That of the folder; the file's stage is gone, and nobody would look for what is kept of it.
+    assert len(stat_files(other)) == 1
     with open(f"{other.cwd}/out/state.db", "rb") as restored:
         assert restored.read() == b"x" * 5000
     status = os.stat(f"{other.cwd}/out/state.db")
