@@ -36,8 +36,9 @@ Result<KeyValue> value_of(const Context& context, const KeyPart& part, const Key
     return KeyValue{'a', fact_of(sources.facts, agent->fact)};
   if (const auto* env = std::get_if<EnvPart>(&part))
     return KeyValue{'e', sources.environment(env->name.c_str()).value_or("")};
-  THAW_ASSIGN(std::string checksum, file_checksum(context, sources.working_directory,
-                                                  std::get<ChecksumPart>(part).patterns));
+  THAW_ASSIGN(std::string checksum,
+              file_checksum(context, sources.working_directory,
+                            std::get<ChecksumPart>(part).patterns, sources.all_targets));
   return KeyValue{'c', std::move(checksum)};
 }
 

@@ -22,7 +22,8 @@ struct KeyValue {
 struct KeySources {
   const CiFacts& facts;
   const Environment& environment;
-  const std::string& working_directory;  // absolute
+  const std::string& working_directory;         // absolute
+  const std::vector<std::string>& all_targets;  // Job::all_targets
 };
 
 // One cache's keys, in every scope. A plain value.

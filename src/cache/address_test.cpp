@@ -169,7 +169,8 @@ class AddressTest : public testing::Test {
   Result<Address> resolve(const std::string& file) {
     auto definitions = parse_cache_file(file, "cache.yml");
     if (!definitions) return std::move(definitions).error();
-    return Address::resolve(context_, definitions->front(), {facts_, environment_, files_.path()});
+    return Address::resolve(context_, definitions->front(),
+                            {facts_, environment_, files_.path(), {}});
   }
 
   static std::string file_of(const std::string& key, const std::string& targets) {

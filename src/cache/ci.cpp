@@ -1,5 +1,7 @@
 #include "cache/ci.h"
 
+#include <algorithm>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "base/bytes.h"
@@ -134,6 +136,15 @@ bool is_number(const std::string& text) {
   return !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
 }
 
+// Events whose jobs run the code of the ref that they name. Those of a pull request do where their
+// event says that it is no fork's; of any other, a comment's for one, nobody knows.
+bool is_of_its_ref(std::string_view kind) {
+  constexpr std::string_view kKinds[] = {
+      "push",   "schedule",    "workflow_dispatch", "repository_dispatch", "release",
+      "create", "merge_group", "pull_request",      "pull_request_target", "workflow_run"};
+  return std::find(std::begin(kKinds), std::end(kKinds), kind) != std::end(kKinds);
+}
+
 void read_github(const Environment& environment, CiFacts& facts) {
   facts.ci = "github";
   const Json event = github_event(environment);
@@ -168,8 +179,11 @@ void read_github(const Environment& environment, CiFacts& facts) {
         facts.fork == Fork::no) {
       suspect(facts, Fork::unknown, "this goes on with what a pull request's run made");
     }
-  } else if (at(event, {"issue", "pull_request"}).is_object()) {
-    suspect(facts, Fork::unknown, "a job for a comment on a pull request may run its code");
+  }
+  if (facts.fork == Fork::no && !is_of_its_ref(kind)) {
+    suspect(facts, Fork::unknown,
+            kind.empty() ? "GITHUB_EVENT_NAME is not set"
+                         : "a job for this event may run anybody's code: " + kind);
   }
 }
 

@@ -191,6 +191,27 @@ TEST_F(GitHubTest, WhatRunsOnTheBaseBranchForAPullRequest) {
       Fork::no);
 }
 
+TEST_F(GitHubTest, WritesForEventsThatRunTheCodeOfTheirRef) {
+  const auto fork_of = [&](const std::string& kind, const std::string& event) {
+    return of_event({{"GITHUB_EVENT_NAME", kind}, {"GITHUB_REF_NAME", "main"}}, event).fork;
+  };
+  // Of these no event need say anything.
+  for (const char* kind : {"push", "schedule", "workflow_dispatch", "repository_dispatch",
+                           "release", "create", "merge_group"}) {
+    for (const char* event : {"", "{}"}) EXPECT_EQ(fork_of(kind, event), Fork::no) << kind;
+  }
+  for (const char* kind : {"pull_request", "pull_request_target", "workflow_run"})
+    EXPECT_EQ(fork_of(kind, ""), Fork::unknown) << kind;
+  // A comment's job runs on main, and fetches a pull request's code as like as not.
+  const std::string mine = pull_request("acme/shop");
+  for (const char* kind : {"issue_comment", "issues", "pull_request_review", "discussion", ""}) {
+    for (const std::string& event : {std::string(), std::string("{}"), mine})
+      EXPECT_EQ(fork_of(kind, event), Fork::unknown) << kind << ": " << event;
+  }
+  EXPECT_EQ(fork_of("pull_request", mine), Fork::no);
+  EXPECT_EQ(fork_of("issue_comment", pull_request("mallory/shop")), Fork::yes);
+}
+
 TEST(CiTest, FactsAreSet) {
   CiFacts facts = facts_of(kBuildkite);
   EXPECT_TRUE(set_fact(facts, "branch=a=b").ok());

@@ -158,6 +158,17 @@ TEST(DefinitionTest, IsBoundedWhateverTheFileHolds) {
     laughs += "]\n";
   }
   EXPECT_NE(error_of(laughs).find("values"), std::string::npos);
+  // Few values, and many bytes: 190 KB, 10,000 times.
+  std::string heavy = "a: &a " + std::string(190'000, 'x') + "\nb: [";
+  for (int i = 0; i < 10'000; ++i) heavy += "*a,";
+  EXPECT_NE(error_of(heavy + "]").find(":2:68: values of more than 4 MiB"), std::string::npos)
+      << error_of(heavy + "]");
+  // Anchors within anchors keep the same bytes each.
+  std::string nested = "caches: ";
+  for (int i = 0; i < 25; ++i) nested += "&n" + std::to_string(i) + " [";
+  nested += "&a " + std::string(200'000, 'x');
+  for (int i = 0; i < 15; ++i) nested += ",*a";
+  EXPECT_NE(error_of(nested + std::string(25, ']')).find("anchors hold values"), std::string::npos);
   // Each is one level deeper than the one before.
   std::string deep = "a0: &a0 [x]\n";
   for (int i = 1; i < 40; ++i) {

@@ -7,13 +7,18 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
+#include <map>
 #include <memory>
 #include <set>
+#include <system_error>
 
 #include "base/bytes.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "format/digest.h"
 #include "snapshot/glob.h"
+#include "snapshot/stage.h"
 
 namespace thaw::cache {
 namespace {
@@ -73,22 +78,85 @@ Pattern cut(const std::string& pattern) {
 // Anchored by '/': without one a glob would match at any depth.
 std::string glob_of(const Pattern& pattern) { return "/" + pattern.rest; }
 
+std::string cleaned(const std::string& path) {
+  std::string clean = std::filesystem::path(path).lexically_normal().string();
+  while (clean.size() > 1 && clean.ends_with('/')) clean.pop_back();
+  return clean;
+}
+
+// As links lead here; as it is written where that cannot be told.
+std::string real_path(const std::string& path) {
+  std::error_code fault;
+  const auto real = std::filesystem::weakly_canonical(path, fault);
+  return fault ? cleaned(path) : cleaned(real.string());
+}
+
+// Absolute paths that no pattern reaches, as they are written and as links lead.
+class LeftOut {
+ public:
+  explicit LeftOut(const std::vector<std::string>& paths) {
+    for (const std::string& path : paths) {
+      paths_.insert(cleaned(path));
+      paths_.insert(real_path(path));
+    }
+  }
+  bool has(const std::string& path) const { return paths_.contains(path); }
+  // Precondition: `path` is absolute and clean.
+  bool has_or_holds(std::string path) const {
+    for (;;) {
+      if (has(path)) return true;
+      const size_t slash = path.rfind('/');
+      if (slash == std::string::npos || slash == 0) return false;
+      path.resize(slash);
+    }
+  }
+
+ private:
+  std::set<std::string> paths_;
+};
+
+// Paths by what is clean of them, from the directory where they lie below it; as they are written.
+class Paths {
+ public:
+  explicit Paths(const std::string& directory) : below_(cleaned(directory)) {
+    if (!below_.ends_with('/')) below_ += '/';
+  }
+  void add(const std::string& path) {
+    std::string clean = cleaned(path);
+    if (clean.starts_with(below_)) clean.erase(0, below_.size());
+    paths_.emplace(std::move(clean), path);
+  }
+  const std::map<std::string, std::string>& all() const { return paths_; }
+
+ private:
+  std::string below_;
+  std::map<std::string, std::string> paths_;
+};
+
 // Finds the files that patterns match; counts every name that it sees.
 class Walk {
  public:
-  Walk(const Context& context, const std::string& directory, uint64_t most_names)
-      : context_(context), directory_(directory), most_names_(most_names) {}
+  Walk(const Context& context, const std::string& directory, const LeftOut& left_out,
+       uint64_t most_names, Paths& found)
+      : context_(context),
+        directory_(directory),
+        left_out_(left_out),
+        most_names_(most_names),
+        found_(found) {}
 
   Result<> find(const std::string& text) {
     const Pattern pattern = cut(text);
     const std::string anchored = glob_of(pattern);
     THAW_CHECK(check_glob(anchored).within("checksum"));
     const Globs globs({anchored});
+    const std::string folder = under(directory_, pattern.folder);
+    written_ = cleaned(folder);
+    real_ = real_path(folder);
+    if (left_out_.has_or_holds(written_) || left_out_.has_or_holds(real_)) return {};
+    for (std::string* each : {&written_, &real_})
+      if (!each->ends_with('/')) *each += '/';
     return list(pattern, globs, "", 1);
   }
-
-  // As paths from the directory, or absolute where a pattern was.
-  const std::set<std::string>& found() const { return found_; }
 
  private:
   struct CloseDirectory {
@@ -107,7 +175,9 @@ class Walk {
     if (folder == nullptr) {
       // What is not there, or vanishes, holds no match.
       if (errno == ENOENT || errno == ENOTDIR) return {};
-      return errno_error(errno, "list " + path);
+      if (errno != EACCES) return errno_error(errno, "list " + path);
+      log::warn("checksum: {} may not be read, and is left out", path);
+      return {};
     }
     std::vector<std::string> deeper;
     for (errno = 0; const struct dirent* each = ::readdir(folder.get()); errno = 0) {
@@ -117,10 +187,11 @@ class Walk {
         return Error(Code::exhausted, fmt::format("checksum: more than {} names to look at in {}",
                                                   most_names_, directory_));
       }
+      const std::string relative = below + name;
+      if (is_left_out(name, relative)) continue;
       struct stat status {};
       if (::fstatat(::dirfd(folder.get()), each->d_name, &status, AT_SYMLINK_NOFOLLOW) != 0)
         continue;
-      const std::string relative = below + name;
       if (S_ISDIR(status.st_mode)) {
         if (level < pattern.levels) deeper.push_back(relative + "/");
         continue;
@@ -129,18 +200,27 @@ class Walk {
                            (S_ISLNK(status.st_mode) &&
                             ::fstatat(::dirfd(folder.get()), each->d_name, &status, 0) == 0 &&
                             S_ISREG(status.st_mode));
-      if (is_file && globs.match(relative)) found_.insert(prefix + relative);
+      if (is_file && globs.match(relative)) found_.add(prefix + relative);
     }
     if (errno != 0) return errno_error(errno, "list " + path);
     for (const std::string& each : deeper) THAW_CHECK(list(pattern, globs, each, level + 1));
     return {};
   }
 
+  // What caches put there, and folders of restores that are under way: a key must not depend on it.
+  bool is_left_out(const std::string& name, const std::string& relative) const {
+    return name.starts_with(kStagePrefix) || left_out_.has(written_ + relative) ||
+           left_out_.has(real_ + relative);
+  }
+
   const Context& context_;
   const std::string& directory_;
+  const LeftOut& left_out_;
   const uint64_t most_names_;
+  Paths& found_;
+  std::string written_;  // the pattern's folder, with '/'
+  std::string real_;     // as links lead
   uint64_t seen_ = 0;
-  std::set<std::string> found_;
 };
 
 // The alternatives of the first brace expression that has a comma: [begin, end) of each, and where
@@ -213,29 +293,31 @@ Result<> check_pattern(const std::string& pattern) {
 }
 
 Result<std::string> file_checksum(const Context& context, const std::string& directory,
-                                  const std::vector<std::string>& patterns, uint64_t most_names) {
+                                  const std::vector<std::string>& patterns,
+                                  const std::vector<std::string>& left_out, uint64_t most_names) {
   if (patterns.size() == 1 && !has_wildcard(patterns.front())) {
     auto digest = digest_of(context, under(directory, patterns.front()));
     if (!digest) return std::move(digest).error().within("checksum");
     return digest->hex();
   }
-  Walk walk(context, directory, most_names);
-  std::set<std::string> paths;
+  Paths paths(directory);
+  const LeftOut unseen(left_out);
+  Walk walk(context, directory, unseen, most_names, paths);
   for (const std::string& pattern : patterns) {
     if (!has_wildcard(pattern)) {
-      paths.insert(pattern);
+      paths.add(pattern);
       continue;
     }
     THAW_ASSIGN(const auto expanded, expand_braces(pattern));
     for (const std::string& each : expanded) THAW_CHECK(walk.find(each));
   }
-  paths.insert(walk.found().begin(), walk.found().end());
-  if (paths.empty()) {
-    return Error(Code::not_found, fmt::format("checksum: {} matches no file in {}",
-                                              quoted_list(patterns), directory));
+  if (paths.all().empty()) {
+    return Error(Code::not_found,
+                 fmt::format("checksum: {} matches no file in {}{}", quoted_list(patterns),
+                             directory, left_out.empty() ? "" : " outside of target paths"));
   }
   Sha256 whole;
-  for (const std::string& path : paths) {
+  for (const auto& [clean, path] : paths.all()) {
     auto digest = digest_of(context, under(directory, path));
     if (!digest) return std::move(digest).error().within("checksum");
     whole.update(Bytes(digest->bytes));

@@ -13,11 +13,12 @@ namespace thaw::cache {
 inline constexpr uint64_t kMostNamesWalked = 1'000'000;
 
 // docs/cache.md, "Checksums": 64 hexadecimal digits. Paths and patterns begin at `directory`,
-// absolute. Errors: not_found (a path that is not there; patterns that match nothing: named),
-// invalid (no file; a pattern that cannot be meant), exhausted (too many names), denied, and the
-// context's end. Thread-safe.
+// absolute. What is, or lies in, one of `left_out` (absolute) matches no pattern. Errors: not_found
+// (a path that is not there; patterns that match nothing: named), invalid (no file; a pattern that
+// cannot be meant), exhausted (too many names), denied, and the context's end. Thread-safe.
 Result<std::string> file_checksum(const Context& context, const std::string& directory,
                                   const std::vector<std::string>& patterns,
+                                  const std::vector<std::string>& left_out = {},
                                   uint64_t most_names = kMostNamesWalked);
 
 // Whether a path or pattern can be meant. Pure. Errors: invalid, and those of expand_braces().

@@ -27,6 +27,9 @@ struct Job {
   Anchors anchors;
   std::vector<ProtectedPath> protected_paths{};
   std::vector<std::string> skip{};  // absolute paths that are never saved
+  // Where the targets of all caches of the file lie, absolute: patterns of checksums find nothing
+  // there.
+  std::vector<std::string> all_targets{};
   std::optional<std::string> stat_cache_dir{};
   std::optional<std::string> damage_dir{};
   int compression_level = 3;

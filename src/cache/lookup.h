@@ -32,10 +32,11 @@ std::vector<Place> places_of(const Address& address, const std::vector<std::stri
 // and a GET for each further target; more only where the newest record is broken or does not lead
 // to all targets. An entry that is corrupt is Code::corrupt, and `broken`, which may be null, is
 // told what must be retired for an older save to be found: the corrupt generation, and then the
-// record that leads to it. Thread-safe.
+// record that leads to it. What is in `passed_over`, or leads there, counts as gone. Thread-safe.
 Result<std::optional<Found>> look_up(const Context& context, ObjectStore& store,
                                      const Address& address, const Place& place,
-                                     std::vector<KeyRef>* broken);
+                                     std::vector<KeyRef>* broken,
+                                     const std::vector<KeyRef>& passed_over = {});
 
 // The generation that `entry` publishes. Precondition: the entry was read from a store.
 KeyRef ref_of(const Entry& entry);

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "cache/address.h"
+#include "cache/kept_paths.h"
 #include "cache/local_tree.h"
 #include "cache/lookup.h"
 #include "cache/single_file.h"
@@ -39,8 +40,8 @@ class CacheRestorer {
   Result<bool> restore_from(const Address& address, const Place& place);
   Result<> put_targets(const Found& found);
   Result<> put_target(const Target& target, const Entry& entry);
-  Result<RestoreReport> restore_tree(const Entry& entry, const std::string& path,
-                                     RestoreMode mode) const;
+  Result<RestoreReport> restore_tree(const Entry& entry, const std::string& path, RestoreMode mode,
+                                     std::optional<std::string> stat_cache_dir) const;
   Result<> put_file(const Target& target, const Entry& entry, const std::string& path);
   void describe(const Found& found, const Address& address);
   bool retire_broken(const std::string& scope, const Error& error);
@@ -57,13 +58,15 @@ class CacheRestorer {
   Record record_;
   std::optional<Error> met_;    // on the way, and no reason to stop
   std::vector<KeyRef> broken_;  // the generation that is corrupt, then the record that leads there
+  std::vector<KeyRef> passed_over_;  // corrupt, and still there
   bool all_equal_ = true;
 };
 
 Result<> CacheRestorer::restore_first_found() {
   THAW_ASSIGN(const Address address,
               Address::resolve(context_, definition_,
-                               {job_.facts, job_.environment, job_.anchors.working_directory}));
+                               {job_.facts, job_.environment, job_.anchors.working_directory,
+                                job_.all_targets}));
   record_.key_text = address.text();
   for (const Place& place : places_of(address, job_.scopes)) {
     THAW_ASSIGN(const bool done, restore_from(address, place));
@@ -79,7 +82,7 @@ Result<> CacheRestorer::restore_first_found() {
 Result<bool> CacheRestorer::restore_from(const Address& address, const Place& place) {
   for (size_t attempt = 0; attempt < kMostCorrupt; ++attempt) {
     broken_.clear();
-    auto found = look_up(context_, job_.store, address, place, &broken_);
+    auto found = look_up(context_, job_.store, address, place, &broken_, passed_over_);
     Result<> done;
     if (found && !*found) return false;
     if (found) {
@@ -95,7 +98,10 @@ Result<bool> CacheRestorer::restore_from(const Address& address, const Place& pl
     if (is_gone && record_.restored.empty()) return false;
     if (!is_gone && done.error().code() != Code::corrupt) return std::move(done).error();
     met_ = done.error();
-    if (is_gone || !retire_broken(place.scope, done.error())) return false;
+    if (is_gone || broken_.empty()) return false;
+    // Who may not retire it looks past it all the same.
+    if (!retire_broken(place.scope, done.error()))
+      passed_over_.insert(passed_over_.end(), broken_.begin(), broken_.end());
   }
   return false;
 }
@@ -136,6 +142,7 @@ Result<> CacheRestorer::put_targets(const Found& found) {
 Result<> CacheRestorer::put_target(const Target& target, const Entry& entry) {
   // A link is followed, and stays.
   THAW_ASSIGN(const std::string path, target.resolved_path(job_.anchors));
+  THAW_CHECK(refuse_what_is_kept(path, job_.protected_paths));
   const auto kind = entry.labels.find(kTargetLabel);
   if (kind != entry.labels.end() && kind->second == kFileTarget)
     return put_file(target, entry, path);
@@ -156,18 +163,19 @@ Result<> CacheRestorer::put_target(const Target& target, const Entry& entry) {
   // Of another kind than what is restored.
   if (std::filesystem::is_regular_file(std::filesystem::symlink_status(path, fault)))
     return Error(Code::denied, path + " is a file, and a directory is to be restored there");
-  THAW_ASSIGN(const RestoreReport report, restore_tree(entry, path, mode));
+  THAW_ASSIGN(const RestoreReport report, restore_tree(entry, path, mode, job_.stat_cache_dir));
   record_.moved_bytes += report.fetched_bytes;
   return {};
 }
 
 Result<RestoreReport> CacheRestorer::restore_tree(const Entry& entry, const std::string& path,
-                                                  RestoreMode mode) const {
+                                                  RestoreMode mode,
+                                                  std::optional<std::string> stat_cache_dir) const {
   const RestoreRequest request{.ref = ref_of(entry),
                                .target = path,
                                .mode = mode,
                                .protected_paths = job_.protected_paths,
-                               .stat_cache_dir = job_.stat_cache_dir,
+                               .stat_cache_dir = std::move(stat_cache_dir),
                                .damage_dir = job_.damage_dir,
                                .threads = job_.threads,
                                .distance = job_.distance};
@@ -181,14 +189,16 @@ Result<> CacheRestorer::put_file(const Target& target, const Entry& entry,
   if (std::filesystem::is_directory(std::filesystem::symlink_status(path, fault)))
     return Error(Code::denied, path + " is a directory, and a file is to be restored there");
   THAW_ASSIGN(const FileStage stage, stage_for(context_, path));
-  THAW_ASSIGN(const RestoreReport report, restore_tree(entry, stage.tree, RestoreMode::merge));
+  // Its folder is another one each time: what the stat cache would keep of it nobody would look
+  // for.
+  THAW_ASSIGN(const RestoreReport report,
+              restore_tree(entry, stage.tree, RestoreMode::merge, std::nullopt));
   record_.moved_bytes += report.fetched_bytes;
   return put_in_place(stage, target.name(), path);
 }
 
-// Whether the save is out of the way now.
+// Whether the save is out of the way now. Precondition: something is broken.
 bool CacheRestorer::retire_broken(const std::string& scope, const Error& error) {
-  if (broken_.empty()) return false;
   log::warn("cache {}: {} is corrupt: {}", definition_.name, broken_.front().text(), error.text());
   if (scope != job_.scopes.front() || job_.may_not_write) return false;
   // What is damaged may be the store's marker, and no entry of it.

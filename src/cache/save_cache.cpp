@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "cache/address.h"
 #include "cache/companions.h"
+#include "cache/kept_paths.h"
 #include "cache/local_tree.h"
 #include "cache/lookup.h"
 #include "cache/single_file.h"
@@ -62,7 +63,8 @@ Result<> CacheSaver::save_all() {
   }
   THAW_ASSIGN(const Address address,
               Address::resolve(context_, definition_,
-                               {job_.facts, job_.environment, job_.anchors.working_directory}));
+                               {job_.facts, job_.environment, job_.anchors.working_directory,
+                                job_.all_targets}));
   record_.key_text = address.text();
   record_.scope = job_.scopes.front();
   record_.key = address.key(job_.scopes.front(), address.parts(), 0).text();
@@ -70,6 +72,10 @@ Result<> CacheSaver::save_all() {
   for (const Target& target : definition_.targets) {
     THAW_ASSIGN(std::string path, target.path(job_.anchors));
     paths.push_back(std::move(path));
+  }
+  for (size_t i = 0; i < paths.size(); ++i) {
+    THAW_CHECK(
+        refuse_what_is_kept(paths[i], job_.protected_paths).within(definition_.targets[i].text()));
   }
   if (nothing_to_save(paths)) return {};
   THAW_ASSIGN(const bool there, is_there(address));

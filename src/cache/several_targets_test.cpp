@@ -86,7 +86,7 @@ class SeveralTargetsTest : public testing::Test {
     const Machine machine{.environment = locked(lock)};
     const std::string& directory = machine.place.path();
     const auto address =
-        Address::resolve(root_, definition_, {CiFacts(), machine.environment, directory});
+        Address::resolve(root_, definition_, {CiFacts(), machine.environment, directory, {}});
     const auto there = look_up(root_, *store_, *address, {"branch.main", 2}, nullptr);
     EXPECT_TRUE(is_ok(there));
     return there.ok() && *there ? **there : Found();
@@ -181,6 +181,34 @@ TEST_F(SeveralTargetsTest, ASaverThatEndsAnywhereLeavesTheOldOrTheNew) {
   EXPECT_GT(steps, 10U);
 }
 
+// The shorter key is there whenever the whole one is: no later save would put it there.
+TEST_F(SeveralTargetsTest, ASaverThatEndsAnywherePublishesTheWholeKeyLast) {
+  bool ended = false;
+  uint64_t without = 0;
+  for (uint64_t step = 1; !ended; ++step) {
+    uint64_t puts = 0;
+    faults_.on_call([&](const Call& call) -> Result<> {
+      if (call.verb != Verb::put || call.when != When::before || ++puts < step) return {};
+      return Error(Code::denied, "killed");
+    });
+    const std::string version = std::to_string(step);
+    ended = save(version, version).state == State::saved;
+    faults_.heal();
+    const bool exists = !found(version).entries.empty();
+    const std::string fallback = restored("other");
+    if (exists) {
+      EXPECT_EQ(fallback, version);
+    } else if (fallback == version) {
+      ++without;
+    }
+    EXPECT_EQ(save(version, version).state == State::exists, exists) << step;
+    EXPECT_EQ(restored(version), version);
+    EXPECT_EQ(restored("other"), version);
+  }
+  // It did end between the two.
+  EXPECT_GT(without, 0U);
+}
+
 // The second saver does all its work at each put of the first, before it and after it.
 TEST_F(SeveralTargetsTest, OfTwoSaversAtOnceOneIsRestoredWhole) {
   for (const When when : {When::before, When::after}) {
@@ -257,6 +285,38 @@ TEST_F(SeveralTargetsTest, ACorruptCompanionsEntryIsRetiredWithItsRecord) {
   EXPECT_EQ(record.retired.size(), 2U);
   EXPECT_EQ(save("two", "1").state, State::saved);
   EXPECT_EQ(restored("1"), "two");
+}
+
+// A pull request's job, say: it gets the older save, and what is corrupt stays.
+TEST_F(SeveralTargetsTest, WhoMayNotRetireLooksPastWhatIsCorrupt) {
+  const auto read_only = [&](const std::string& lock, Record& record) {
+    const Machine machine{.environment = locked(lock)};
+    Job job = job_of(machine, *store_);
+    job.may_not_write = "a pull request";
+    record = restore_cache(root_, job, definition_);
+    EXPECT_TRUE(record.retired.empty());
+    return machine.version();
+  };
+  save("one", "1");
+  save("two", "1", true);
+  Record record;
+  EXPECT_EQ(read_only("1", record), "two");
+  const Found newest = found("1");
+  damage_packs_of(newest.entries[0]);
+  EXPECT_EQ(read_only("1", record), "one");
+  EXPECT_EQ(record.hit, Hit::exact);
+  EXPECT_EQ(record.generation, 1U);
+  // The shorter key's newest record is of the same save.
+  EXPECT_EQ(read_only("9", record), "one");
+  EXPECT_EQ(record.hit, Hit::fallback);
+  EXPECT_EQ(found("1").entries[0].generation, 2U);
+  // One more that is corrupt: an entry, of a companion.
+  save("three", "1", true);
+  const Entry companion = found("1").entries[2];
+  const auto name = ObjectKey::parse(entry_name(ref_of(companion).key, companion.generation));
+  EXPECT_TRUE(is_ok(store_->put(root_, *name, Buffer(std::string("garbage")), PutMode::overwrite)));
+  EXPECT_EQ(read_only("1", record), "one");
+  EXPECT_EQ(record.hit, Hit::exact);
 }
 
 TEST_F(SeveralTargetsTest, WhatVanishesBehindTheFirstTargetIsAFailure) {

@@ -16,6 +16,9 @@
 namespace thaw::cache {
 namespace {
 
+// Those of scalars that aliases repeat count again, as values do.
+constexpr size_t kYamlTextBytes = size_t{4} << 20;
+
 Error error_at(const std::string& origin, int line, int column, std::string_view what) {
   return {Code::invalid, fmt::format("{}:{}:{}: {}", origin, line, column, what)};
 }
@@ -24,6 +27,12 @@ size_t count_of(const YamlValue& value) {
   size_t count = 1;
   for (const YamlValue& item : value.items) count += count_of(item);
   return count;
+}
+
+size_t bytes_of(const YamlValue& value) {
+  size_t bytes = value.text.size();
+  for (const YamlValue& item : value.items) bytes += bytes_of(item);
+  return bytes;
 }
 
 int depth_of(const YamlValue& value) {
@@ -48,6 +57,7 @@ class Builder final : public YAML::EventHandler {
   }
   void OnScalar(const YAML::Mark& at, const std::string&, YAML::anchor_t anchor,
                 const std::string& text) override {
+    count_bytes(at, text.size());
     YamlValue value;
     value.kind = YamlValue::Kind::scalar;
     value.text = text;
@@ -57,6 +67,7 @@ class Builder final : public YAML::EventHandler {
     const auto known = anchors_.find(anchor);
     if (known == anchors_.end()) throw Refused{at, "an alias of something that holds it"};
     count(at, count_of(known->second) - 1);
+    count_bytes(at, bytes_of(known->second));
     if (static_cast<int>(open_.size()) + depth_of(known->second) > kYamlDepth) too_deep(at);
     YamlValue copy = known->second;
     put(at, YAML::anchor_t{}, std::move(copy));
@@ -89,6 +100,13 @@ class Builder final : public YAML::EventHandler {
     if (count_ > kYamlValues) throw Refused{at, fmt::format("more than {} values", kYamlValues)};
   }
 
+  void count_bytes(const YAML::Mark& at, size_t more) {
+    bytes_ += more;
+    if (bytes_ > kYamlTextBytes)
+      throw Refused{at, fmt::format("values of more than {} MiB, as aliases repeat them",
+                                    kYamlTextBytes >> 20U)};
+  }
+
   static void place(YamlValue& value, const YAML::Mark& at) {
     value.line = at.line + 1;
     value.column = at.column + 1;
@@ -119,8 +137,15 @@ class Builder final : public YAML::EventHandler {
     if (anchor != YAML::NullAnchor) {
       // What anchors keep is bounded as what the document holds is.
       kept_ += count_of(value);
+      kept_bytes_ += bytes_of(value);
+      YAML::Mark at;
+      at.line = value.line - 1;
+      at.column = value.column - 1;
       if (kept_ > kYamlValues * 2)
-        throw Refused{{}, fmt::format("anchors hold more than {} values", kYamlValues * 2)};
+        throw Refused{at, fmt::format("anchors hold more than {} values", kYamlValues * 2)};
+      if (kept_bytes_ > kYamlTextBytes * 2)
+        throw Refused{
+            at, fmt::format("anchors hold values of more than {} MiB", kYamlTextBytes >> 19U)};
       anchors_[anchor] = value;
     }
     if (open_.empty()) {
@@ -135,6 +160,8 @@ class Builder final : public YAML::EventHandler {
   YamlValue root_;
   size_t count_ = 0;
   size_t kept_ = 0;
+  size_t bytes_ = 0;  // of all scalars, and again for each alias
+  size_t kept_bytes_ = 0;
 };
 
 bool holds(const std::vector<YamlField>& fields, const std::string& name) {

@@ -63,7 +63,7 @@ class Cache final : public Command {
 
  private:
   Result<> check_definition();
-  Result<std::vector<cache::Definition>> definitions(const cache::Anchors& anchors) const;
+  Result<std::vector<cache::Definition>> definitions(cache::Job& job) const;
   Result<cache::Job> job_for(const Session& session) const;
   void summarize(const std::optional<std::string>& of_the_ci,
                  const std::vector<cache::Record>& records, Timestamp now) const;
@@ -144,10 +144,25 @@ Result<> Cache::check_definition() {
   return {};
 }
 
-Result<std::vector<cache::Definition>> Cache::definitions(const cache::Anchors& anchors) const {
+// Those below a home that is not known are nowhere.
+std::vector<std::string> places_of_targets(const std::vector<cache::Definition>& caches,
+                                           const cache::Anchors& anchors) {
+  std::vector<std::string> places;
+  for (const cache::Definition& each : caches) {
+    for (const cache::Target& target : each.targets) {
+      if (auto path = target.path(anchors)) places.push_back(*std::move(path));
+    }
+  }
+  return places;
+}
+
+// The caches that are wanted; tells the job where the targets of all lie.
+Result<std::vector<cache::Definition>> Cache::definitions(cache::Job& job) const {
+  const cache::Anchors& anchors = job.anchors;
   if (defined_) {
     std::vector<cache::Definition> only = {*defined_};
     THAW_CHECK(cache::check_side_by_side(only, anchors));
+    job.all_targets = places_of_targets(only, anchors);
     return only;
   }
   std::string file;
@@ -160,6 +175,7 @@ Result<std::vector<cache::Definition>> Cache::definitions(const cache::Anchors& 
   THAW_ASSIGN(auto all, cache::parse_cache_file(as_text(text.view()), file));
   // Whatever names choose: another job may restore the others at the same time.
   THAW_CHECK(cache::check_side_by_side(all, anchors));
+  job.all_targets = places_of_targets(all, anchors);
   if (names_.empty()) return all;
   std::vector<cache::Definition> chosen;
   for (const std::string& name : names_) {
@@ -231,9 +247,9 @@ Outcome Cache::run(Session& session) {
   // The embedded store would be gone with the machine.
   if (!session.config.store)
     return wrong_usage("no store is named", "name one by --store, THAW_STORE or the configuration");
-  const auto job = job_for(session);
+  auto job = job_for(session);
   if (!job) return failure(job.error());
-  const auto wanted = definitions(job->anchors);
+  const auto wanted = definitions(*job);
   if (!wanted) return wrong_usage(wanted.error().text(), "thaw cache --help");
   session.progress.begin(verb_ == CacheVerb::save ? "saving caches" : "restoring caches", 0,
                          wanted->size());

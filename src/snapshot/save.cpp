@@ -471,10 +471,12 @@ Result<> Saver::publish_all() {
   entry_.tool = fmt::format("thaw/{}", kVersion);
   std::vector<Destination*> published;
   std::vector<Key> keys;
-  for (Destination& destination : destinations_) {
-    if (!destination.publish) continue;
-    published.push_back(&destination);
-    keys.push_back(destination.key);
+  // The request's own key comes last: wherever this ends, who finds a generation there finds it
+  // under the others, too, and nobody takes a save for done whose other keys never appeared.
+  for (auto each = destinations_.rbegin(); each != destinations_.rend(); ++each) {
+    if (!each->publish) continue;
+    published.push_back(&*each);
+    keys.push_back(each->key);
   }
   THAW_ASSIGN(const auto generations, saving_->publish(context_, entry_, keys));
   for (size_t i = 0; i < keys.size(); ++i) published[i]->generation = generations[i];

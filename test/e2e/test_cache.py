@@ -174,6 +174,42 @@ def test_a_small_tree_after_a_large_one_is_no_refusal(machine):
     assert machine.one("save")["state"] == "saved"
 
 
+HOME_CACHE = "caches:\n  - {name: home, cache_key: [v1], target_paths: [~/.cache]}\n"
+
+
+def stat_files(machine):
+    return [name for _, _, names in os.walk(f"{machine.root}/cache") for name in names if name.endswith(".stat")]
+
+
+def test_a_target_that_no_restore_could_replace_is_not_saved(work, machine):
+    """`~/.cache` where thaw's own cache directory is, and the store in a target."""
+    machine.env["XDG_CACHE_HOME"] = f"{machine.home}/.cache"
+    machine.env["THAW_STORE"] = f"{machine.cwd}/vendor/store"
+    write(f"{machine.home}/.cache/tool/x", b"x")
+    write(f"{machine.cwd}/vendor/x", b"x")
+    write(f"{machine.cwd}/deps/x", b"x")
+    machine.file("caches:\n" + "".join(
+        f"  - {{name: {name}, cache_key: [v1], target_paths: [{path}]}}\n"
+        for name, path in (("home", "~/.cache"), ("store", "vendor"), ("own", "deps"))))
+    saved = machine.caches("save")
+    assert {name: each["state"] for name, each in saved.items()} == {
+        "home": "failed", "store": "failed", "own": "saved"}, saved
+    assert "thaw's cache directory" in saved["home"]["message"] and "the store" in saved["store"]["message"]
+    assert not any("--" in each.get("message", "") for each in saved.values()), saved
+    restored = machine.caches("restore")
+    assert {name: each["state"] for name, each in restored.items()} == {
+        "home": "miss", "store": "miss", "own": "equal"}, restored
+    assert machine.run("cache", "save", "--strict").code == 1
+    # Another machine's cache directory is elsewhere.
+    other = Machine(f"{work}/two", machine.env["THAW_STORE"], HOME_CACHE)
+    write(f"{other.home}/.cache/tool/x", b"x")
+    assert other.one("save")["state"] == "saved"
+    machine.file(HOME_CACHE)
+    refused = machine.one("restore")
+    assert refused["state"] == "failed" and "thaw's cache directory" in refused["message"], refused
+    assert "--" not in refused["message"], refused
+
+
 def test_a_target_that_is_a_file(work, store):
     file = """\
 caches:
@@ -188,6 +224,8 @@ caches:
     assert machine.one("save")["state"] == "saved"
     other = Machine(f"{work}/two", store, file)
     assert other.one("restore")["state"] == "restored"
+    # That of the folder; the file's stage is gone, and nobody would look for what is kept of it.
+    assert len(stat_files(other)) == 1
     with open(f"{other.cwd}/out/state.db", "rb") as restored:
         assert restored.read() == b"x" * 5000
     status = os.stat(f"{other.cwd}/out/state.db")
@@ -333,6 +371,28 @@ def test_what_is_no_file_is_not_waited_for(machine):
     env = {"GITHUB_ACTIONS": "true", "GITHUB_EVENT_NAME": "pull_request", "GITHUB_REF_NAME": "7/merge",
            "GITHUB_REPOSITORY": "acme/shop", "GITHUB_EVENT_PATH": fifo}
     assert machine.one("save", env=env)["state"] == "read_only"
+
+
+def test_what_caches_put_in_place_changes_no_key(work, store, machine):
+    """A restore of both, one at a time, and then a save: each has the key that it was saved under."""
+    file = """\
+caches:
+  - {name: all, cache_key: [v1, {checksum: "**/*.txt"}], target_paths: [own]}
+  - {name: beside, cache_key: [v1, {checksum: "**/*.txt"}], target_paths: [vendor, deep/file.txt]}
+"""
+    machine.file(file)
+    for name in ("a.txt", "own/b.txt", "vendor/c.txt", "deep/file.txt"):
+        write(f"{machine.cwd}/{name}", name.encode())
+    saved = machine.caches("save")
+    assert {each["state"] for each in saved.values()} == {"saved"}, saved
+    job = Machine(f"{work}/two", store, file)
+    write(f"{job.cwd}/a.txt", b"a.txt")
+    write(f"{job.cwd}/.thaw-stage-x/tree/d.txt", b"d")
+    for name in ("all", "beside"):
+        assert job.one("restore", name)["hit"] == "exact"
+    assert {each["state"] for each in job.caches("save").values()} == {"exists"}
+    write(f"{job.cwd}/b.txt", b"counts")
+    assert {each["state"] for each in job.caches("save").values()} == {"saved"}
 
 
 def test_nothing_to_hash_fails_alone_and_names_the_pattern(machine):
