@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <optional>
+#include <string_view>
 #include <utility>
 
 #include "format/utf8.h"
@@ -79,6 +80,18 @@ std::vector<DataRun> told_runs(const TarNode& node, bool in_utf8) {
                                     [](char c) { return static_cast<unsigned char>(c) < 0x80; });
   const bool is_text = in_utf8 ? is_utf8(node.name) : is_ascii;
   return is_text ? few_runs(node.runs) : std::vector<DataRun>();
+}
+
+// Whether libarchive, which takes CESU-8 for another way to write UTF-8, would write another name:
+// two surrogates in three bytes each become one character.
+bool would_change(std::string_view name) {
+  const auto is_surrogate = [name](size_t at, unsigned kind) {
+    return name[at] == '\xed' && (static_cast<unsigned char>(name[at + 1]) & 0xf0U) == kind;
+  };
+  for (size_t i = 0; name.size() - i >= 6; ++i) {
+    if (is_surrogate(i, 0xa0) && is_surrogate(i + 3, 0xb0)) return true;
+  }
+  return false;
 }
 
 struct FreeWriter {
@@ -174,6 +187,11 @@ void Writer::describe(const TarNode& node) {
   ::archive_entry_set_mode(entry, node.mode);
   ::archive_entry_set_uid(entry, node.owner.uid);
   ::archive_entry_set_gid(entry, node.owner.gid);
+  // An owner's name that is not UTF-8 makes libarchive write all names of the entry as they are.
+  // Nobody has it, so that readers take the number.
+  if (would_change(node.name) || would_change(node.link_to)) {
+    ::archive_entry_copy_uname(entry, "\xff");
+  }
   const struct timespec time = time_of(node.mtime_ns);
   ::archive_entry_set_mtime(entry, time.tv_sec, time.tv_nsec);
   ::archive_entry_set_size(entry, 0);

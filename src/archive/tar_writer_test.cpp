@@ -119,22 +119,27 @@ TEST(TarWriter, NamesOfSparseFilesThatAreNotUtf8AreWhole) {
   }
 }
 
+std::string with_zeros_between(std::string first, size_t zeros, const std::string& second) {
+  first.append(zeros, '\0');
+  return first.append(second);
+}
+
 TEST(TarReader, ZerosBehindTheEndMarkAreNoHeader) {
   const std::string one = written({{file("one", 3), "abc"}});
   const std::string two = written({{file("two", 3), "def"}});
   for (const size_t step : {size_t{1000}, size_t{4} << 20}) {
     for (const size_t zeros : {size_t{700}, size_t{20} << 20, (size_t{9} << 20) + 700}) {
-      const auto found = read(one + std::string(zeros, '\0'), step);
+      const auto found = read(with_zeros_between(one, zeros, ""), step);
       ASSERT_TRUE(is_ok(found)) << step << " " << zeros;
       EXPECT_EQ(found->size(), 1U);
     }
-    const auto both = read(one + std::string(size_t{20} << 20, '\0') + two, step);
+    const auto both = read(with_zeros_between(one, size_t{20} << 20, two), step);
     ASSERT_TRUE(is_ok(both)) << step;
     ASSERT_EQ(both->size(), 2U);
     EXPECT_EQ((*both)[1].data, "def");
     // What comes between blocks of tar is no archive.
-    EXPECT_FALSE(read(one + std::string((size_t{9} << 20) + 700, '\0') + two, step));
-    EXPECT_FALSE(read(one + std::string(size_t{9} << 20, '\0') + "x", step));
+    EXPECT_FALSE(read(with_zeros_between(one, (size_t{9} << 20) + 700, two), step));
+    EXPECT_FALSE(read(with_zeros_between(one, size_t{9} << 20, "x"), step));
   }
 }
 

@@ -177,6 +177,25 @@ def test_sparse_files_whose_names_are_not_utf8(thaw, work):
     assert_same(f"{work}/tree", f"{work}/gnu")
 
 
+def test_names_in_cesu_8(thaw, work):
+    """Which libarchive would turn into UTF-8."""
+    name = b"\xed\xa0\xbd\xed\xb8\x80"
+    tree = os.fsencode(f"{work}/tree/")
+    write(tree + name, b"one")
+    write(tree + b"\xf0\x9f\x98\x80", b"two")
+    write(tree + b"folder " + name + b"/" + b"n" * 200, b"three")
+    os.symlink(name, tree + b"link")
+    os.link(tree + name, tree + b"hard")
+    with open(tree + b"holes " + name, "wb") as out:
+        out.truncate(1 << 20)
+    thaw.ok("archive", "put", f"{work}/tree", f"{work}/a.tar")
+    thaw.ok("archive", "get", f"{work}/a.tar", f"{work}/out")
+    assert_same(f"{work}/tree", f"{work}/out")
+    os.mkdir(f"{work}/gnu")
+    run("tar", "-xf", f"{work}/a.tar", "-C", f"{work}/gnu")
+    assert_same(f"{work}/tree", f"{work}/gnu")
+
+
 def test_names_of_attributes(thaw, work):
     names = ["user.sp ace", "user.a=b", "user.p%q", "user.%20", "user.\u017e", "user." + "\u017e" * 100]
     write(f"{work}/tree/f", b"x")
