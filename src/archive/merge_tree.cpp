@@ -14,6 +14,7 @@
 
 #include "archive/merge_mounts.h"
 #include "base/beneath.h"
+#include "base/log.h"
 
 namespace thaw::archive {
 namespace {
@@ -50,7 +51,13 @@ Result<struct stat> status_of(int folder) {
 
 bool is_writable(mode_t mode) { return (mode & 0700) == 0700; }
 
-// Opens a folder and lets its owner list and change it, whatever its mode, which is `before`.
+// Not fchmod: a descriptor of what may not be read takes only paths.
+bool change_mode(int folder, mode_t mode) {
+  return ::chmod(("/proc/self/fd/" + std::to_string(folder)).c_str(), mode) == 0;
+}
+
+// Opens a folder and lets its owner list and change it, whatever its mode, which is `before`; that
+// is set before the mode changes.
 Result<UniqueFd> open_writable(int root, std::string_view path, mode_t& before) {
   auto opened = open_beneath(root, path, O_RDONLY | O_DIRECTORY);
   const bool closed = !opened && opened.error().code() == Code::denied;
@@ -58,9 +65,7 @@ Result<UniqueFd> open_writable(int root, std::string_view path, mode_t& before) 
               closed ? open_beneath(root, path, O_PATH | O_DIRECTORY) : std::move(opened));
   THAW_ASSIGN(const struct stat status, status_of(place.get()));
   before = status.st_mode & 07777;
-  // Not fchmod: a descriptor of what may not be read takes only paths.
-  const std::string name = "/proc/self/fd/" + std::to_string(place.get());
-  if (!is_writable(before) && ::chmod(name.c_str(), before | 0700) != 0) {
+  if (!is_writable(before) && !change_mode(place.get(), before | 0700)) {
     return errno_error(errno, "change a folder's mode");
   }
   return open_at(place.get(), ".", O_RDONLY | O_DIRECTORY);
@@ -78,14 +83,9 @@ class Merge {
         applied_(applied) {}
 
   Result<MergeTotals> run() {
-    folders_.emplace_back();
-    // Folders that both have are appended as they are met.
-    for (size_t i = 0; i < folders_.size(); ++i) {
-      THAW_CHECK(merge_folder(i).within("the target"));
-    }
-    // The deepest first: what is changed in one changes its time.
-    for (size_t i = folders_.size(); i-- > 1;) THAW_CHECK(give_attributes(folders_[i]));
-    return totals_;
+    auto done = merge_folders();
+    if (!done) close_again();
+    return done;
   }
 
  private:
@@ -94,48 +94,73 @@ class Merge {
     uint32_t id = 0;
     struct stat fresh {};  // as the archive has it, but for the mode
     mode_t fresh_mode = 0;
-    mode_t old_mode = 0;
+    mode_t old_mode = kUnknown;
   };
+  static constexpr mode_t kUnknown = ~mode_t{0};  // it was not opened, and nothing was changed
+
+  static std::string below(const std::string& path, const std::string& name) {
+    return path.empty() ? name : path + "/" + name;
+  }
+
+  Result<MergeTotals> merge_folders() {
+    folders_.emplace_back();
+    // Folders that both have are appended as they are met.
+    for (size_t i = 0; i < folders_.size(); ++i) {
+      THAW_CHECK(merge_folder(i).within("the target"));
+    }
+    // The deepest first: what is changed in one changes its time.
+    while (folders_.size() > 1) {
+      THAW_CHECK(give_attributes(folders_.back()));
+      folders_.pop_back();
+    }
+    return totals_;
+  }
+
+  // After an error: the modes of folders that were opened for a while, the deepest first.
+  void close_again() {
+    for (auto folder = folders_.rbegin(); folder != folders_.rend(); ++folder) {
+      if (folder->old_mode == kUnknown || is_writable(folder->old_mode)) continue;
+      const auto place = open_beneath(target_, folder->path, O_PATH | O_DIRECTORY);
+      if (!place || !change_mode(place->get(), folder->old_mode)) {
+        log::warn("the mode of {} was not set back", folder->path);
+      }
+    }
+  }
 
   Result<> merge_folder(size_t number) {
     const std::string path = folders_[number].path;
     const uint32_t id = folders_[number].id;
-    mode_t fresh_mode = 0;
-    mode_t old_mode = 0;
-    THAW_ASSIGN(const UniqueFd fresh, open_writable(tree_, path, fresh_mode));
+    THAW_ASSIGN(const UniqueFd fresh, open_writable(tree_, path, folders_[number].fresh_mode));
     THAW_ASSIGN(folders_[number].fresh, status_of(fresh.get()));
-    THAW_ASSIGN(const UniqueFd old, open_writable(target_, path, old_mode));
-    folders_[number].fresh_mode = fresh_mode;
-    folders_[number].old_mode = old_mode;
+    THAW_ASSIGN(const UniqueFd old, open_writable(target_, path, folders_[number].old_mode));
     THAW_ASSIGN(const std::set<std::string> names, names_in(fresh.get()));
     for (const std::string& name : names) {
       THAW_CHECK(context_.alive());
       const bool brings_folder = is_folder(fresh.get(), name);
       if (brings_folder && is_folder(old.get(), name)) {
-        Folder below;
-        below.path = path;
-        if (!path.empty()) below.path += '/';
-        below.path += name;
-        below.id = request_.names.find(id, name);
-        folders_.push_back(std::move(below));
+        Folder both;
+        both.path = below(path, name);
+        both.id = request_.names.find(id, name);
+        folders_.push_back(std::move(both));
         continue;
       }
       applied_ = true;
-      THAW_CHECK(place(fresh.get(), old.get(), name, brings_folder));
+      THAW_CHECK(place(fresh.get(), old.get(), path, name));
     }
     if (request_.extra == Extra::stays) return {};
     THAW_ASSIGN(const std::set<std::string> there, names_in(old.get()));
     for (const std::string& name : there) {
       if (names.count(name) != 0 || (path.empty() && name == stage_.name())) continue;
       applied_ = true;
-      THAW_CHECK(remove_tree(context_, old.get(), name).within("remove " + name));
+      THAW_CHECK(remove_tree(context_, old.get(), name).within("remove " + below(path, name)));
       ++totals_.removed;
     }
     return {};
   }
 
-  Result<> place(int fresh, int old, const std::string& name, bool brings_folder) {
+  Result<> place(int fresh, int old, const std::string& path, const std::string& name) {
     ++totals_.placed;
+    const bool brings_folder = is_folder(fresh, name);
     struct stat status {};
     const bool there = ::fstatat(old, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
     const bool takes_folder = there && S_ISDIR(status.st_mode);
@@ -155,11 +180,11 @@ class Merge {
     const unsigned how = there && (brings_folder || takes_folder) ? RENAME_EXCHANGE : 0;
     if (::renameat2(fresh, name.c_str(), old, name.c_str(), how) != 0) {
       const int error = errno;
-      if (takes_folder) THAW_CHECK(set_mode(replaced.get(), old_mode, name));
-      return errno_error(error, "move " + name + " into place");
+      if (takes_folder) THAW_CHECK(set_mode(replaced.get(), old_mode, below(path, name)));
+      return errno_error(error, "move " + below(path, name) + " into place");
     }
     if (!brings_folder || is_writable(fresh_mode)) return {};
-    return set_mode(moved.get(), fresh_mode, name);
+    return set_mode(moved.get(), fresh_mode, below(path, name));
   }
 
   static Result<> set_mode(int folder, mode_t mode, const std::string& name) {

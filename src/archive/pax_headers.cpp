@@ -57,18 +57,46 @@ std::optional<int64_t> whole_number(std::string_view text) {
   return below_zero ? -value : value;
 }
 
-// Seconds since 1970 with a fraction, in nanoseconds; finer ones are cut off.
+// Moves the point between the two by so many digits.
+void shift_point(int64_t exponent, std::string& whole, std::string& fraction) {
+  if (exponent > 0) {
+    const auto digits = static_cast<size_t>(exponent);
+    fraction.resize(std::max(fraction.size(), digits), '0');
+    whole += fraction.substr(0, digits);
+    fraction.erase(0, digits);
+  } else if (exponent < 0) {
+    const auto digits = static_cast<size_t>(-exponent);
+    if (whole.size() <= digits) whole.insert(0, digits + 1 - whole.size(), '0');
+    fraction.insert(0, whole.substr(whole.size() - digits));
+    whole.resize(whole.size() - digits);
+  }
+}
+
+// Seconds since 1970 with a fraction, in nanoseconds; finer ones are cut off. Python writes small
+// and large ones with an exponent.
 std::optional<int64_t> nanoseconds(std::string_view text) {
+  constexpr int64_t kMostExponent = 400;  // of a double 308
   const bool below_zero = text.starts_with('-');
+  if (below_zero) text.remove_prefix(1);
+  int64_t exponent = 0;
+  if (const size_t e = text.find_first_of("eE"); e != std::string_view::npos) {
+    std::string_view digits = text.substr(e + 1);
+    if (digits.starts_with('+') && digits.size() > 1 && is_digit(digits[1]))
+      digits.remove_prefix(1);
+    const auto read = whole_number(digits);
+    if (!read) return std::nullopt;
+    exponent = std::clamp(*read, -kMostExponent, kMostExponent);
+    text = text.substr(0, e);
+  }
   const size_t point = std::min(text.find('.'), text.size());
-  const auto seconds = whole_number(text.substr(0, point));
+  std::string whole(text.substr(0, point));
   std::string fraction(text.substr(std::min(point + 1, text.size())));
-  if (!seconds || (!fraction.empty() && !are_digits(fraction))) return std::nullopt;
+  if (!are_digits(whole) || (!fraction.empty() && !are_digits(fraction))) return std::nullopt;
+  shift_point(exponent, whole, fraction);
   fraction.resize(9, '0');
   constexpr int64_t kMost = std::numeric_limits<int64_t>::max() / kSecond - 1;
-  const int64_t rest = *whole_number(fraction);
-  // "-1.5" is one and a half before 1970, and so is the "-0" of "-0.5".
-  return std::clamp(*seconds, -kMost, kMost) * kSecond + (below_zero ? -rest : rest);
+  const int64_t time = std::min(*whole_number(whole), kMost) * kSecond + *whole_number(fraction);
+  return below_zero ? -time : time;
 }
 
 Result<> take_number(std::string_view key, std::string_view value, std::optional<int64_t>& into) {
@@ -84,6 +112,11 @@ Result<> take_record(std::string_view key, std::string_view value, Scope scope, 
   if (key == "mtime") return take_number(key, value, into.mtime_ns);
   if (key == "uid") return take_number(key, value, into.uid);
   if (key == "gid") return take_number(key, value, into.gid);
+  constexpr std::string_view kXattr = "SCHILY.xattr.";
+  if (scope == Scope::entry && key.starts_with(kXattr)) {
+    into.attributes.push_back({key.substr(kXattr.size()), value});
+    return {};
+  }
   const bool sparse = key.starts_with("GNU.sparse.");
   const bool is_name = key == "path" || key == "linkpath" || key == "GNU.sparse.name";
   if (!is_name && !sparse && key != "size") return {};
@@ -129,7 +162,30 @@ Result<> take_records(Bytes body, Scope scope, PaxRecords& into) {
   return {};
 }
 
+int hex_value(char c) {
+  if (is_digit(c)) return c - '0';
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
 }  // namespace
+
+std::string attribute_name(std::string_view encoded) {
+  std::string name;
+  name.reserve(encoded.size());
+  for (size_t i = 0; i < encoded.size(); ++i) {
+    const bool has_two = encoded[i] == '%' && encoded.size() - i > 2;
+    const int high = has_two ? hex_value(encoded[i + 1]) : -1;
+    const int low = has_two ? hex_value(encoded[i + 2]) : -1;
+    if (high < 0 || low < 0) {
+      name += encoded[i];
+      continue;
+    }
+    name += static_cast<char>(high * 16 + low);
+    i += 2;
+  }
+  return name;
+}
 
 Result<PaxRecords> PaxHeaders::read(Bytes blocks) {
   PaxRecords own;

@@ -3,6 +3,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "base/bytes.h"
 #include "base/result.h"
@@ -14,7 +17,18 @@ struct PaxRecords {
   std::optional<int64_t> mtime_ns;  // it takes -1.5 for -0.5
   std::optional<int64_t> uid;       // it passes over global headers
   std::optional<int64_t> gid;
+  // The extended attributes of SCHILY.xattr as they stand there, in order: libarchive encodes their
+  // names and does not decode them. Views of the blocks that were read.
+  struct Attribute {
+    std::string_view name;
+    std::string_view value;
+  };
+  std::vector<Attribute> attributes;
 };
+
+// The name of an attribute of SCHILY.xattr: "%3D" is "=", and "%" that no two digits follow is
+// itself.
+std::string attribute_name(std::string_view encoded);
 
 // When libarchive cannot read one record, it passes over all of the header: over another name, size
 // or time of the entry. Here such an archive is refused. Global headers hold until

@@ -58,6 +58,35 @@ TEST(PaxHeaders, TimesOnBothSidesOf1970) {
   EXPECT_LT(time_of("-99999999999999999999"), -9'000'000'000'000'000'000);
 }
 
+TEST(PaxHeaders, TimesWithAnExponent) {
+  EXPECT_EQ(time_of("5e-05"), 50'000);
+  EXPECT_EQ(time_of("-5e-05"), -50'000);
+  EXPECT_EQ(time_of("1.5e9"), 1'500'000'000'000'000'000);
+  EXPECT_EQ(time_of("1.25E+1"), 12'500'000'000);
+  EXPECT_EQ(time_of("123e-2"), 1'230'000'000);
+  EXPECT_EQ(time_of("12.5e0"), 12'500'000'000);
+  EXPECT_EQ(time_of("1e-99999999999999999999"), 0);
+  EXPECT_GT(time_of("1e308"), 9'000'000'000'000'000'000);
+  for (const char* text : {"e5", "1e", "1e+", "1e+-5", "1e5.0", "1e5e5", "--1", ".5", "1.-5"}) {
+    EXPECT_TRUE(fails_with(Code::corrupt, read(pax("mtime="s + text) + kFile))) << text;
+  }
+}
+
+TEST(PaxHeaders, NamesOfAttributes) {
+  EXPECT_EQ(attribute_name("user.sp%20ace"), "user.sp ace");
+  EXPECT_EQ(attribute_name("user.a%3Db%3d"), "user.a=b=");
+  EXPECT_EQ(attribute_name("user.%2520"), "user.%20");
+  EXPECT_EQ(attribute_name("user.p%q%2"), "user.p%q%2");
+  const std::string blocks =
+      with_body('x', record("SCHILY.xattr.user.a=1=2") + record("SCHILY.xattr.user.b=")) + kFile;
+  const auto records = read(blocks);
+  ASSERT_TRUE(is_ok(records));
+  ASSERT_EQ(records->attributes.size(), 2U);
+  EXPECT_EQ(records->attributes[0].name, "user.a");
+  EXPECT_EQ(records->attributes[0].value, "1=2");
+  EXPECT_EQ(records->attributes[1].value, "");
+}
+
 TEST(PaxHeaders, NothingIsSaidWhereThereIsNone) {
   const auto records = read(kFile);
   ASSERT_TRUE(is_ok(records));
@@ -131,7 +160,7 @@ TEST(PaxHeaders, MalformedRecordsAreRefused) {
 
 TEST(PaxHeaders, NumbersThatAreNoneAreRefused) {
   for (const char* text : {"uid=", "uid=x", "gid=1x", "mtime=", "mtime=-", "mtime=.5", "mtime=1.x",
-                           "mtime=1.5.5", "mtime=1e5", "size=", "size=-1", "size=many",
+                           "mtime=1.5.5", "mtime=1e", "size=", "size=-1", "size=many",
                            "GNU.sparse.realsize=x", "GNU.sparse.map=1,x"}) {
     EXPECT_TRUE(fails_with(Code::corrupt, read(pax(text) + kFile))) << text;
   }

@@ -10,8 +10,13 @@
 #include <cerrno>
 #include <cstring>
 #include <limits>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
 
 #include "archive/pax_headers.h"
+#include "archive/shown_name.h"
 #include "base/log.h"
 #include "format/limits.h"
 #include "snapshot/xattrs.h"
@@ -20,13 +25,18 @@ namespace thaw::archive {
 namespace {
 
 constexpr size_t kTarBlock = 512;
-// What one header may take of the stream: names, attributes and sparse maps together, and the zeros
-// between two archives. libarchive holds a sparse map as a list.
+// What one header may take of the stream: names, attributes and sparse maps together. libarchive
+// holds a sparse map as a list.
 constexpr uint64_t kHeaderBytes = 8 * 1024 * 1024;
+constexpr uint64_t kEndMarkBytes = 2 * kTarBlock;
 
 // Whether libarchive has what was asked for. ARCHIVE_WARN is said of names that are not of this
 // locale (none but ASCII is), which come as they are; ARCHIVE_RETRY of a damaged header.
 bool is_usable(int answer) { return answer == ARCHIVE_OK || answer == ARCHIVE_WARN; }
+
+bool are_zeros(Bytes bytes) {
+  return std::all_of(bytes.begin(), bytes.end(), [](uint8_t byte) { return byte == 0; });
+}
 
 struct FreeReader {
   void operator()(struct archive* reader) const { ::archive_read_free(reader); }
@@ -78,12 +88,14 @@ class Reader final : public TarReader {
  private:
   static la_ssize_t on_read(struct archive* reader, void* self, const void** block);
   la_ssize_t give_block(struct archive* reader, const void** block);
+  Result<Buffer> next_block();
+  Result<Buffer> behind_end_mark();
   void keep_header();
   void keep_tail(Bytes block);
   Bytes header_blocks();
   Result<> check_end() const;
   Result<> take(struct archive_entry* raw, TarEntry& entry);
-  Result<> take_xattrs(struct archive_entry* raw, TarEntry& entry) const;
+  static Result<> take_xattrs(struct archive_entry* raw, const PaxRecords& pax, TarEntry& entry);
   Error error_now() const;
   Error header_error();
 
@@ -94,10 +106,13 @@ class Reader final : public TarReader {
   std::optional<Error> supply_error_;
   bool in_header_ = false;
   uint64_t header_bytes_ = 0;  // of the blocks that libarchive asked for meanwhile
-  uint64_t header_begin_ = 0;  // in the stream
+  uint64_t header_begin_ = 0;  // in what was given
+  bool only_zeros_ = true;     // since then, in what was given before the block at hand
   ByteVector header_;          // what of it lies in blocks before the one at hand
   PaxHeaders pax_;
   uint64_t stream_bytes_ = 0;
+  uint64_t given_bytes_ = 0;  // of them to libarchive
+  bool ended_ = false;
   std::array<uint8_t, kTarBlock> tail_{};  // the end of the stream so far
   int64_t data_end_ = 0;                   // of the last entry, padding included
   std::string last_name_;
@@ -126,7 +141,7 @@ la_ssize_t Reader::on_read(struct archive* reader, void* self, const void** bloc
 }
 
 la_ssize_t Reader::give_block(struct archive* reader, const void** block) {
-  auto next = supply_(context_);
+  auto next = next_block();
   if (!next) {
     supply_error_ = std::move(next).error();
     ::archive_set_error(reader, EIO, "%s", "the stream ends with an error");
@@ -134,21 +149,59 @@ la_ssize_t Reader::give_block(struct archive* reader, const void** block) {
   }
   if (in_header_) keep_header();
   block_ = *std::move(next);
-  stream_bytes_ += block_.size();
+  given_bytes_ += block_.size();
   if (in_header_) header_bytes_ += block_.size();
   if (in_header_ && header_bytes_ > kHeaderBytes) {
     supply_error_ = Error(Code::corrupt, "a header of more than 8 MiB");
     ::archive_set_error(reader, EIO, "%s", "a header of more than 8 MiB");
     return ARCHIVE_FATAL;
   }
-  keep_tail(block_.view());
   *block = block_.data();
   return static_cast<la_ssize_t>(block_.size());
 }
 
+Result<Buffer> Reader::next_block() {
+  if (ended_) return Buffer();
+  if (in_header_) {
+    const uint64_t begin = given_bytes_ - block_.size();
+    const uint64_t from = std::max(begin, header_begin_) - begin;
+    only_zeros_ = only_zeros_ && are_zeros(block_.view().subspan(from));
+    if (only_zeros_ && given_bytes_ - header_begin_ >= kEndMarkBytes) return behind_end_mark();
+  }
+  THAW_ASSIGN(Buffer next, supply_(context_));
+  stream_bytes_ += next.size();
+  keep_tail(next.view());
+  return next;
+}
+
+// Programs fill up what they write with zeros, as many as they like, to blocks of a size that is
+// not tar's. libarchive sees as many as keep its blocks where they are.
+Result<Buffer> Reader::behind_end_mark() {
+  size_t left_out = 0;  // of a block of tar
+  while (true) {
+    THAW_CHECK(context_.alive());
+    THAW_ASSIGN(Buffer next, supply_(context_));
+    stream_bytes_ += next.size();
+    if (next.empty()) {
+      ended_ = true;
+      const size_t begun = (given_bytes_ - header_begin_) % kTarBlock;
+      return begun == 0 ? Buffer() : Buffer(std::string(kTarBlock - begun, '\0'));
+    }
+    keep_tail(next.view());
+    if (are_zeros(next.view())) {
+      left_out = (left_out + next.size()) % kTarBlock;
+      continue;
+    }
+    if (left_out == 0) return next;
+    std::string whole(left_out, '\0');
+    whole += as_text(next.view());
+    return Buffer(std::move(whole));
+  }
+}
+
 // The block at hand is about to go.
 void Reader::keep_header() {
-  const uint64_t begin = stream_bytes_ - block_.size();
+  const uint64_t begin = given_bytes_ - block_.size();
   const uint64_t from = std::max(begin, header_begin_);
   header_.append(block_.view().subspan(std::min(from - begin, block_.size())));
 }
@@ -156,7 +209,7 @@ void Reader::keep_header() {
 // All that libarchive took for the header of the entry at hand. It reads data and what pads it
 // byte by byte, so that a header never begins before the block at hand.
 Bytes Reader::header_blocks() {
-  const uint64_t begin = stream_bytes_ - block_.size();
+  const uint64_t begin = given_bytes_ - block_.size();
   const auto end = static_cast<uint64_t>(::archive_filter_bytes(reader_.get(), 0));
   if (header_.empty()) {
     if (header_begin_ < begin || end < header_begin_) return {};
@@ -178,13 +231,13 @@ Result<> Reader::check_end() const {
   if (stream_bytes_ == 0) return Error(Code::corrupt, "there is nothing in it");
   // The zeros of a file's own data are no mark.
   const int64_t behind_data = ::archive_filter_bytes(reader_.get(), 0) - data_end_;
-  const bool marked = stream_bytes_ >= kTarBlock && behind_data >= int64_t{kTarBlock} &&
-                      std::all_of(tail_.begin(), tail_.end(), [](uint8_t b) { return b == 0; });
+  const bool marked =
+      stream_bytes_ >= kTarBlock && behind_data >= int64_t{kTarBlock} && are_zeros(tail_);
   if (marked) return {};
-  return Error(Code::corrupt,
-               entries_ == 0
-                   ? std::string("it is no tar archive")
-                   : fmt::format("it is cut off after {}: there is no end mark", last_name_));
+  return Error(Code::corrupt, entries_ == 0
+                                  ? std::string("it is no tar archive")
+                                  : fmt::format("it is cut off after {}: there is no end mark",
+                                                shown(last_name_)));
 }
 
 Error Reader::error_now() const {
@@ -193,7 +246,7 @@ Error Reader::error_now() const {
   const char* why = ::archive_error_string(reader_.get());
   std::string text = why == nullptr ? "it cannot be read" : why;
   if (entries_ == 0) return {Code::corrupt, "it is no tar archive that can be read: " + text};
-  return {Code::corrupt, fmt::format("after {} (entry {}): {}", last_name_, entries_, text)};
+  return {Code::corrupt, fmt::format("after {} (entry {}): {}", shown(last_name_), entries_, text)};
 }
 
 // Of pax headers libarchive says little.
@@ -202,7 +255,9 @@ Error Reader::header_error() {
   if (supply_error_) return error;
   auto pax = pax_.read(header_blocks());
   if (pax) return error;
-  return std::move(pax).within(fmt::format("after {} (entry {})", last_name_, entries_)).error();
+  return std::move(pax)
+      .within(fmt::format("after {} (entry {})", shown(last_name_), entries_))
+      .error();
 }
 
 Result<bool> Reader::next(TarEntry& entry) {
@@ -216,6 +271,7 @@ Result<bool> Reader::next(TarEntry& entry) {
     in_header_ = true;
     header_bytes_ = 0;
     header_begin_ = static_cast<uint64_t>(data_end_);
+    only_zeros_ = true;
     header_.clear();
   }
   struct archive_entry* raw = nullptr;
@@ -241,7 +297,8 @@ Result<> Reader::take(struct archive_entry* raw, TarEntry& entry) {
   entry.name = name;
   entry.mode = ::archive_entry_mode(raw);
   entry.kind = kind_of(::archive_entry_filetype(raw));
-  THAW_ASSIGN(const PaxRecords pax, pax_.read(header_blocks()).within("entry " + entry.name));
+  THAW_ASSIGN(const PaxRecords pax,
+              pax_.read(header_blocks()).within("entry " + shown(entry.name)));
   entry.owner = {id_of(pax.uid.value_or(::archive_entry_uid(raw))),
                  id_of(pax.gid.value_or(::archive_entry_gid(raw)))};
   entry.mtime_ns = pax.mtime_ns.value_or(
@@ -258,41 +315,55 @@ Result<> Reader::take(struct archive_entry* raw, TarEntry& entry) {
     entry.target = leads_to == nullptr ? "" : leads_to;
   } else if (entry.kind == EntryKind::file) {
     const int64_t size = ::archive_entry_size(raw);
-    if (size < 0) return Error(Code::corrupt, entry.name + " has a size below zero");
+    if (size < 0) return Error(Code::corrupt, shown(entry.name) + " has a size below zero");
     entry.size_bytes = static_cast<uint64_t>(size);
     entry.sparse = size > 0 && ::archive_entry_sparse_count(raw) > 0;
   } else if (entry.kind == EntryKind::device) {
     entry.device = {device_number(::archive_entry_rdevmajor(raw)),
                     device_number(::archive_entry_rdevminor(raw))};
   }
-  return take_xattrs(raw, entry);
+  return take_xattrs(raw, pax, entry);
 }
 
-Result<> Reader::take_xattrs(struct archive_entry* raw, TarEntry& entry) const {
+// The attributes of SCHILY.xattr as the pax header has them, and of what libarchive found those
+// that it did not find there (LIBARCHIVE.xattr, whose names it decodes).
+Result<> Reader::take_xattrs(struct archive_entry* raw, const PaxRecords& pax, TarEntry& entry) {
   entry.xattrs.clear();
   entry.attributes_dropped = 0;
-  if (::archive_entry_xattr_reset(raw) == 0) return {};
   size_t bytes = 0;
+  const auto take_one = [&](std::string name, std::string_view value) -> Result<> {
+    // Only what a save would have kept: an archive sets no "security.*" of its choice.
+    if (!is_kept_attribute(name) || name.find('\0') != std::string::npos) {
+      ++entry.attributes_dropped;
+      return {};
+    }
+    bytes += name.size() + value.size();
+    if (bytes > limits::kXattrBytes) {
+      return Error(Code::exhausted,
+                   shown(entry.name) + " has more than 128 KiB of extended attributes");
+    }
+    entry.xattrs.push_back({std::move(name), std::string(value)});
+    return {};
+  };
+  // Of those that come twice the last one counts.
+  std::set<std::string_view> encoded;
+  std::set<std::string> names;
+  for (auto each = pax.attributes.rbegin(); each != pax.attributes.rend(); ++each) {
+    encoded.insert(each->name.substr(0, each->name.find('\0')));
+    std::string name = attribute_name(each->name);
+    if (names.insert(name).second) THAW_CHECK(take_one(std::move(name), each->value));
+  }
   const char* name = nullptr;
   const void* value = nullptr;
   size_t size = 0;
+  ::archive_entry_xattr_reset(raw);
   while (::archive_entry_xattr_next(raw, &name, &value, &size) == ARCHIVE_OK) {
-    // Only what a save would have kept: an archive sets no "security.*" of its choice.
-    if (name == nullptr || !is_kept_attribute(name)) {
-      ++entry.attributes_dropped;
-      continue;
-    }
-    entry.xattrs.push_back({name, std::string(static_cast<const char*>(value), size)});
-    bytes += entry.xattrs.back().name.size() + size;
-    if (bytes <= limits::kXattrBytes) continue;
-    return Error(Code::exhausted, entry.name + " has more than 128 KiB of extended attributes");
+    const std::string own = name == nullptr ? "" : name;
+    if (encoded.count(own) != 0 || !names.insert(own).second) continue;
+    THAW_CHECK(take_one(own, {static_cast<const char*>(value), size}));
   }
-  // libarchive hands them on in reverse, so of those that come twice the last one counts.
-  std::stable_sort(entry.xattrs.begin(), entry.xattrs.end(),
-                   [](const Xattr& a, const Xattr& b) { return a.name < b.name; });
-  const auto same = [](const Xattr& a, const Xattr& b) { return a.name == b.name; };
-  entry.xattrs.erase(std::unique(entry.xattrs.begin(), entry.xattrs.end(), same),
-                     entry.xattrs.end());
+  std::sort(entry.xattrs.begin(), entry.xattrs.end(),
+            [](const Xattr& a, const Xattr& b) { return a.name < b.name; });
   return {};
 }
 

@@ -10,7 +10,10 @@
 #include <cerrno>
 #include <cstdlib>
 #include <optional>
+#include <string_view>
 #include <utility>
+
+#include "format/utf8.h"
 
 namespace thaw::archive {
 namespace {
@@ -29,6 +32,66 @@ struct timespec time_of(int64_t mtime_ns) {
   const int64_t fraction = mtime_ns % kSecond;
   if (seconds == 0 && fraction < 0) return {-1, 0};
   return {seconds, fraction < 0 ? -fraction : fraction};
+}
+
+// Runs of one file that an archive tells apart. Readers hold the map in memory and bound it (ours
+// to 8 MiB, and this many take less than 3), however many pieces a file is scattered into.
+constexpr size_t kMostRuns = 65'536;
+
+// At most kMostRuns of them: the smallest holes between runs become zeros.
+std::vector<DataRun> few_runs(std::vector<DataRun> runs) {
+  if (runs.size() <= kMostRuns) return runs;
+  const size_t surplus = runs.size() - kMostRuns;
+  const auto hole_before = [&runs](size_t i) {
+    return runs[i].offset - (runs[i - 1].offset + runs[i - 1].length);
+  };
+  std::vector<uint64_t> holes;
+  holes.reserve(runs.size() - 1);
+  for (size_t i = 1; i < runs.size(); ++i) holes.push_back(hole_before(i));
+  const auto bound_at = holes.begin() + static_cast<ptrdiff_t>(surplus - 1);
+  std::nth_element(holes.begin(), bound_at, holes.end());
+  const uint64_t bound = *bound_at;
+  // Of the holes that are as large as the bound the first ones go.
+  size_t equal = surplus - static_cast<size_t>(std::count_if(
+                               holes.begin(), bound_at, [&](uint64_t h) { return h < bound; }));
+  std::vector<DataRun> kept;
+  kept.reserve(kMostRuns);
+  for (size_t i = 0; i < runs.size(); ++i) {
+    bool joins = false;
+    if (i > 0) {
+      const uint64_t hole = hole_before(i);
+      joins = hole < bound || (hole == bound && equal > 0);
+      if (hole == bound && equal > 0) --equal;
+    }
+    if (joins) {
+      kept.back().length = runs[i].offset + runs[i].length - kept.back().offset;
+    } else {
+      kept.push_back(runs[i]);
+    }
+  }
+  return kept;
+}
+
+// What the archive says of a file's holes; empty: nothing, and they are written as zeros.
+// libarchive takes the name of a sparse file that is not UTF-8 from the ustar header, which has
+// cut it: files would be lost under names that are not theirs.
+std::vector<DataRun> told_runs(const TarNode& node, bool in_utf8) {
+  const bool is_ascii = std::all_of(node.name.begin(), node.name.end(),
+                                    [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+  const bool is_text = in_utf8 ? is_utf8(node.name) : is_ascii;
+  return is_text ? few_runs(node.runs) : std::vector<DataRun>();
+}
+
+// Whether libarchive, which takes CESU-8 for another way to write UTF-8, would write another name:
+// two surrogates in three bytes each become one character.
+bool would_change(std::string_view name) {
+  const auto is_surrogate = [name](size_t at, unsigned kind) {
+    return name[at] == '\xed' && (static_cast<unsigned char>(name[at + 1]) & 0xf0U) == kind;
+  };
+  for (size_t i = 0; name.size() - i >= 6; ++i) {
+    if (is_surrogate(i, 0xa0) && is_surrogate(i + 3, 0xb0)) return true;
+  }
+  return false;
 }
 
 struct FreeWriter {
@@ -124,6 +187,11 @@ void Writer::describe(const TarNode& node) {
   ::archive_entry_set_mode(entry, node.mode);
   ::archive_entry_set_uid(entry, node.owner.uid);
   ::archive_entry_set_gid(entry, node.owner.gid);
+  // An owner's name that is not UTF-8 makes libarchive write all names of the entry as they are.
+  // Nobody has it, so that readers take the number.
+  if (would_change(node.name) || would_change(node.link_to)) {
+    ::archive_entry_copy_uname(entry, "\xff");
+  }
   const struct timespec time = time_of(node.mtime_ns);
   ::archive_entry_set_mtime(entry, time.tv_sec, time.tv_nsec);
   ::archive_entry_set_size(entry, 0);
@@ -134,7 +202,7 @@ void Writer::describe(const TarNode& node) {
   if (S_ISLNK(node.mode)) ::archive_entry_copy_symlink(entry, node.link_to.c_str());
   if (S_ISREG(node.mode)) {
     ::archive_entry_set_size(entry, static_cast<int64_t>(node.size_bytes));
-    for (const DataRun& run : node.runs) {
+    for (const DataRun& run : told_runs(node, locale_ != nullptr)) {
       ::archive_entry_sparse_add_entry(entry, static_cast<int64_t>(run.offset),
                                        static_cast<int64_t>(run.length));
     }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "archive/attribute_rules.h"
+#include "archive/shown_name.h"
 #include "base/log.h"
 #include "format/limits.h"
 #include "snapshot/stage.h"
@@ -44,17 +45,6 @@ Result<std::vector<std::string_view>> parts_of(std::string_view name) {
     parts.push_back(part);
   }
   return parts;
-}
-
-// What a message shows of a name that somebody else chose: printable, and not too long.
-std::string shown(const std::string& name) {
-  constexpr size_t kMost = 200;
-  std::string text;
-  for (const char c : name.substr(0, kMost)) {
-    const auto byte = static_cast<unsigned char>(c);
-    text += byte < 0x20 || byte == 0x7f ? fmt::format("\\x{:02x}", byte) : std::string(1, c);
-  }
-  return name.size() > kMost ? text + "…" : text;
 }
 
 class Walk {

@@ -152,6 +152,92 @@ def test_reads_sparse_files_of_gnu_tar(thaw, work):
         assert_same(f"{work}/tree", f"{work}/restored", times=False)
 
 
+def test_sparse_files_whose_names_are_not_utf8(thaw, work):
+    """Two long folders that differ at their ends, and a name that is the same in both."""
+    tree = os.fsencode(f"{work}/tree")
+    name = b"n" * 120
+    for end in (b"a", b"b"):
+        path = tree + b"/" + b"d" * 200 + b"\xff" + end
+        os.makedirs(path)
+        with open(path + b"/" + name, "wb") as out:
+            out.truncate(1 << 20)
+            out.seek(512 << 10)
+            out.write(b"data of " + end)
+        os.link(path + b"/" + name, path + b"/link")
+    thaw.ok("archive", "put", f"{work}/tree", f"{work}/a.tar")
+    thaw.ok("archive", "get", f"{work}/a.tar", f"{work}/out")
+    assert_same(f"{work}/tree", f"{work}/out")
+    thaw.save("k", f"{work}/tree")
+    thaw.ok("archive", "export", "k", f"{work}/b.tar")
+    thaw.ok("archive", "import", f"{work}/b.tar", "again")
+    thaw.restore("again", f"{work}/restored")
+    assert_same(f"{work}/tree", f"{work}/restored")
+    os.mkdir(f"{work}/gnu")
+    run("tar", "-xf", f"{work}/a.tar", "-C", f"{work}/gnu")
+    assert_same(f"{work}/tree", f"{work}/gnu")
+
+
+def test_names_in_cesu_8(thaw, work):
+    """Which libarchive would turn into UTF-8."""
+    name = b"\xed\xa0\xbd\xed\xb8\x80"
+    tree = os.fsencode(f"{work}/tree/")
+    write(tree + name, b"one")
+    write(tree + b"\xf0\x9f\x98\x80", b"two")
+    write(tree + b"folder " + name + b"/" + b"n" * 200, b"three")
+    os.symlink(name, tree + b"link")
+    os.link(tree + name, tree + b"hard")
+    with open(tree + b"holes " + name, "wb") as out:
+        out.truncate(1 << 20)
+    thaw.ok("archive", "put", f"{work}/tree", f"{work}/a.tar")
+    thaw.ok("archive", "get", f"{work}/a.tar", f"{work}/out")
+    assert_same(f"{work}/tree", f"{work}/out")
+    os.mkdir(f"{work}/gnu")
+    run("tar", "-xf", f"{work}/a.tar", "-C", f"{work}/gnu")
+    assert_same(f"{work}/tree", f"{work}/gnu")
+
+
+def test_names_of_attributes(thaw, work):
+    names = ["user.sp ace", "user.a=b", "user.p%q", "user.%20", "user.\u017e", "user." + "\u017e" * 100]
+    write(f"{work}/tree/f", b"x")
+    try:
+        for name in names:
+            os.setxattr(f"{work}/tree/f", name, name.encode())
+    except OSError:
+        pytest.skip("no extended attributes here")
+    thaw.ok("archive", "put", f"{work}/tree", f"{work}/a.tar")
+    thaw.save("k", f"{work}/tree")
+    thaw.ok("archive", "export", "k", f"{work}/b.tar")
+    run("tar", "--xattrs", "-cf", f"{work}/gnu.tar", "-C", f"{work}/tree", ".")
+    archives = ["a", "b", "gnu"]
+    if shutil.which("bsdtar"):
+        run("bsdtar", "--xattrs", "--format=pax", "-cf", f"{work}/bsd.tar", "-C", f"{work}/tree", ".")
+        archives.append("bsd")
+    for one in archives:
+        thaw.ok("archive", "get", f"{work}/{one}.tar", f"{work}/{one}")
+        thaw.ok("archive", "import", f"{work}/{one}.tar", one)
+        thaw.restore(one, f"{work}/{one}-restored")
+        for tree in (one, f"{one}-restored"):
+            found = {name: os.getxattr(f"{work}/{tree}/f", name) for name in os.listxattr(f"{work}/{tree}/f")}
+            assert {name: value for name, value in found.items() if name.startswith("user.")} \
+                == {name: name.encode() for name in names}, tree
+
+
+@pytest.mark.parametrize("zeros", [700, (9 << 20) + 700, 20 << 20])
+def test_zeros_behind_the_end_mark(thaw, work, zeros):
+    write(f"{work}/a.tar", archive(file(b"a", b"x")) + bytes(zeros))
+    thaw.ok("archive", "get", f"{work}/a.tar", f"{work}/out")
+    thaw.ok("archive", "import", f"{work}/a.tar", "k")
+    write(f"{work}/b.tar", archive(file(b"a", b"x")) + bytes(zeros // 512 * 512) + archive(file(b"b", b"y")))
+    thaw.ok("archive", "get", f"{work}/b.tar", f"{work}/both")
+    assert sorted(os.listdir(f"{work}/both")) == ["a", "b"]
+
+
+def test_times_with_an_exponent(thaw, work):
+    write(f"{work}/a.tar", archive(pax((b"mtime", b"5e-05")), file(b"a", b"x")))
+    thaw.ok("archive", "get", f"{work}/a.tar", f"{work}/out")
+    assert os.stat(f"{work}/out/a").st_mtime_ns == 50_000
+
+
 def test_reads_python_bsdtar_busybox_and_node(thaw, work):
     tree = small_tree(f"{work}/tree", files=20)
     write(f"{tree}/" + "long-name/" * 15 + "zażółć", b"x")
