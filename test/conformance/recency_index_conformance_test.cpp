@@ -386,6 +386,14 @@ TEST_P(RecencyIndexTest, HandlesSeeOneAnother) {
   EXPECT_EQ(usage(), IndexUsage());
 }
 
+// SQLite has no queue of writers: on a busy machine one may be passed over until its patience ends.
+template <class Call>
+auto in_its_turn(const Call& call) {
+  auto answer = call();
+  while (!answer && answer.error().code() == Code::busy) answer = call();
+  return answer;
+}
+
 TEST_P(RecencyIndexTest, SumsStayTrueUnderManyWriters) {
   const auto other = GetParam().is_shared ? place_.open() : nullptr;
   RecencyIndex* handles[] = {index_.get(), other ? other.get() : index_.get()};
@@ -401,9 +409,9 @@ TEST_P(RecencyIndexTest, SumsStayTrueUnderManyWriters) {
           notes.push_back({kind, block_of("o" + std::to_string(n % 5), n % 23),
                            at(static_cast<int64_t>(round)), n});
         }
-        EXPECT_TRUE(is_ok(mine.apply(context_, notes)));
+        EXPECT_TRUE(is_ok(in_its_turn([&] { return mine.apply(context_, notes); })));
         if (thread == 3 && round % 5 == 4) {
-          const auto found = mine.reconcile(context_);
+          const auto found = in_its_turn([&] { return mine.reconcile(context_); });
           EXPECT_TRUE(is_ok(found));
         }
       }

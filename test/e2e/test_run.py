@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import select
 import signal
 import socket
 import subprocess
@@ -305,7 +306,7 @@ class Terminal:
 
     def wait_for(self, text):
         def look():
-            if text not in self.text:
+            if text not in self.text and select.select([self.fd], [], [], 0.1)[0]:
                 try:
                     self.text += os.read(self.fd, 4096)
                 except OSError:
@@ -382,8 +383,8 @@ def test_job_control_in_a_shell(thaw, work, store):
 
 
 DOES_NOT_STOP = """
-import signal, sys
-signal.signal(signal.SIGTSTP, lambda *_: print("not now", flush=True))
+import os, signal, sys
+signal.signal(signal.SIGTSTP, lambda *_: os.write(1, b"not now\\n"))
 print("up", flush=True)
 for line in sys.stdin:
     print("got", line.strip(), flush=True)
