@@ -95,11 +95,7 @@ bool would_change(std::string_view name) {
 }
 
 struct FreeWriter {
-  // After an error libarchive would write the rest out when it is freed: it must not.
-  void operator()(struct archive* writer) const {
-    ::archive_write_fail(writer);
-    ::archive_write_free(writer);
-  }
+  void operator()(struct archive* writer) const { ::archive_write_free(writer); }
 };
 struct FreeEntry {
   void operator()(struct archive_entry* entry) const { ::archive_entry_free(entry); }
@@ -128,6 +124,9 @@ class Writer final : public TarWriter {
  public:
   explicit Writer(ByteSink sink)
       : sink_(std::move(sink)), locale_(::newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr)) {}
+  Writer(const Writer&) = delete;
+  Writer& operator=(const Writer&) = delete;
+  ~Writer() override;
 
   Result<> open();
   Result<> begin(const TarNode& node) override;
@@ -146,6 +145,8 @@ class Writer final : public TarWriter {
   std::unique_ptr<struct archive, FreeWriter> writer_;
   std::unique_ptr<struct archive_entry, FreeEntry> entry_;
   std::optional<Error> sink_error_;
+  bool is_over_ = false;  // the sink gets nothing more
+  uint64_t left_ = 0;     // bytes of the entry's data, at most
   std::unique_ptr<uint8_t, FreeZeros> zeros_;
   std::string name_;
 };
@@ -164,13 +165,25 @@ Result<> Writer::open() {
   return set ? Result<>() : Result<>(error_now("begin the archive"));
 }
 
-la_ssize_t Writer::on_write(struct archive* writer, void* self, const void* bytes, size_t size) {
+la_ssize_t Writer::on_write(struct archive* /*writer*/, void* self, const void* bytes,
+                            size_t size) {
   auto* own = static_cast<Writer*>(self);
+  // Its failure is not libarchive's, which would then not free all that it has.
+  if (own->is_over_) return static_cast<la_ssize_t>(size);
   auto done = own->sink_(Bytes(static_cast<const uint8_t*>(bytes), size));
   if (done) return static_cast<la_ssize_t>(size);
   own->sink_error_ = std::move(done).error();
-  ::archive_set_error(writer, EIO, "%s", "the sink fails");
-  return -1;
+  own->is_over_ = true;
+  return static_cast<la_ssize_t>(size);
+}
+
+// An archive that is not finished is written to its end, into nothing, when it is freed. One whose
+// entry lacks much is given up instead: libarchive keeps a MiB of it for ever then.
+Writer::~Writer() {
+  constexpr uint64_t kMostPadding = 64 << 20;
+  is_over_ = true;
+  if (left_ > kMostPadding) ::archive_write_fail(writer_.get());
+  writer_.reset();  // while all is there that on_write() asks for
 }
 
 Error Writer::error_now(const std::string& what) const {
@@ -223,17 +236,19 @@ Result<> Writer::begin(const TarNode& node) {
   name_ = node.name;
   const InUtf8 text(locale_.get());
   describe(node);
+  left_ = S_ISREG(node.mode) && !node.hard_link ? node.size_bytes : 0;
   // ARCHIVE_WARN: a name that is not UTF-8.
-  if (::archive_write_header(writer_.get(), entry_.get()) >= ARCHIVE_WARN) return {};
-  return error_now("write " + name_);
+  const bool written = ::archive_write_header(writer_.get(), entry_.get()) >= ARCHIVE_WARN;
+  return written && !sink_error_ ? Result<>() : Result<>(error_now("write " + name_));
 }
 
 Result<> Writer::data(Bytes bytes) {
   while (!bytes.empty()) {
     const la_ssize_t n = ::archive_write_data(writer_.get(), bytes.data(), bytes.size());
-    if (n < 0) return error_now("write " + name_);
+    if (n < 0 || sink_error_) return error_now("write " + name_);
     if (n == 0) return Error(Code::internal, name_ + " has more bytes than were announced");
     bytes = bytes.subspan(static_cast<size_t>(n));
+    left_ -= std::min(left_, static_cast<uint64_t>(n));
   }
   return {};
 }
@@ -252,8 +267,8 @@ Result<> Writer::hole(uint64_t length) {
 
 Result<> Writer::finish() {
   const InUtf8 text(locale_.get());
-  if (::archive_write_close(writer_.get()) < ARCHIVE_WARN) return error_now("end the archive");
-  return {};
+  const bool closed = ::archive_write_close(writer_.get()) >= ARCHIVE_WARN;
+  return closed && !sink_error_ ? Result<>() : Result<>(error_now("end the archive"));
 }
 
 }  // namespace

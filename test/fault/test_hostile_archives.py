@@ -347,7 +347,7 @@ FILLS_MEMORY = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("trick", sorted(FILLS_MEMORY))
-def test_memory_stays_when_metadata_grows(thaw, work, trick):
+def test_memory_stays_when_metadata_grows(thaw, work, shipped_memory, trick):
     parts, words = FILLS_MEMORY[trick]
     write(f"{work}/archive", packed(parts()))
     for word in words:
@@ -359,7 +359,7 @@ def test_memory_stays_when_metadata_grows(thaw, work, trick):
 
 
 @pytest.mark.slow
-def test_memory_of_much_metadata_that_is_taken(thaw, work):
+def test_memory_of_much_metadata_that_is_taken(thaw, work, shipped_memory):
     """As much as the caps let pass; and what all files have alike is held once."""
     write(f"{work}/archive", packed(attributes_of(1_500)))
     for words in (("archive", "import", f"{work}/archive", "k"), ("restore", "k", f"{work}/out"),
