@@ -44,15 +44,7 @@ Result<std::optional<TreeIds>> known_ids(const Context& context, const std::stri
       tree.xattr_sets.push_back(*xattrs);
     }
   }
-  // Hard links share what their first name has.
-  for (Node& node : tree.nodes) {
-    if (!node.is_link()) continue;
-    const Node& first = tree.nodes[node.link_to];
-    node.mode = first.mode;
-    node.owner = first.owner;
-    node.mtime_ns = first.mtime_ns;
-    node.xattrs = first.xattrs;
-  }
+  share_with_links(tree);  // or there are no ids to tell
   return std::optional<TreeIds>(ids_of(tree));
 }
 
